@@ -1,0 +1,44 @@
+using ScriptedServe.KvTransport;
+
+namespace ScriptedServe.Engine.Compute;
+
+/// <summary>What serving needs to know of a model, whatever computes it.</summary>
+/// <param name="Id">The model folder's name; with the weights' hash it names the KV layout.</param>
+/// <param name="EndTokenIds">Tokens that end a generation (generation_config.json, else config.json).</param>
+public sealed record ModelDescription(string Id, int VocabSize, int ContextLength, IReadOnlyList<int> EndTokenIds);
+
+/// <summary>
+/// One sequence's share of a step: <see cref="Count"/> consecutive tokens whose KV is computed now. Rows of a step are the slices'
+/// tokens, slice after slice.
+/// </summary>
+/// <param name="Tokens">[count] token ids.</param>
+/// <param name="Position">Position of the first token; KV of all positions before it is in <paramref name="Pages"/> already.</param>
+/// <param name="Pages">The sequence's block table: page i holds positions [i*pageTokens, (i+1)*pageTokens). Covers position+count.</param>
+/// <param name="WantsLogits">Compute the logits of the slice's last token.</param>
+public readonly record struct StepSlice(ReadOnlyMemory<int> Tokens, int Position, ReadOnlyMemory<int> Pages, bool WantsLogits)
+{
+    public int Count => Tokens.Length;
+}
+
+/// <summary>Told by a runner, on its own thread and in layer order, that the KV of all of the step's tokens is in the pool for this layer.</summary>
+public interface ILayerObserver
+{
+    void LayerDone(int layer);
+}
+
+/// <summary>
+/// Computes steps of one model on one device. Not thread-safe: one caller at a time. The KV and logits of a token depend on the tokens
+/// before it alone, bit for bit: not on the other slices, nor on how a prompt was cut into steps.
+/// </summary>
+public interface IModelRunner : IDisposable
+{
+    ModelDescription Model { get; }
+
+    KvLayout Layout { get; }
+
+    /// <param name="slices">Non-empty; each slice has at least one token.</param>
+    /// <param name="pool">Has <see cref="Layout"/>. The pages at the slices' positions are written.</param>
+    /// <param name="logits">[slices that want logits, vocabSize] f32, in slice order; written.</param>
+    /// <param name="observer">Told of each finished layer, or null.</param>
+    void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, Span<float> logits, ILayerObserver? observer);
+}

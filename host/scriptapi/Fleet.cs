@@ -1,0 +1,54 @@
+using System.Collections;
+
+namespace ScriptedServe.Scripting;
+
+/// <summary>Some engines that can be called now, in the order of their ids. A snapshot: it does not change.</summary>
+public abstract class EngineSet : IReadOnlyList<Engine>
+{
+    /// <summary>The number of engines.</summary>
+    public abstract int Count { get; }
+
+    /// <summary>The engine at a place.</summary>
+    /// <param name="index">From 0.</param>
+    public abstract Engine this[int index] { get; }
+
+    /// <summary>The engine with the least work before it: queued prefill, then sequences, own calls in flight included. Ties go round.</summary>
+    /// <exception cref="EngineException">The set is empty.</exception>
+    public abstract Engine LeastLoaded();
+
+    /// <summary>Each engine of this set in turn.</summary>
+    /// <exception cref="EngineException">The set is empty.</exception>
+    public abstract Engine RoundRobin();
+
+    /// <summary>The engine with the longest cached prefix of the request; among equals the least loaded.</summary>
+    /// <param name="request">The request being routed.</param>
+    /// <exception cref="EngineException">The set is empty.</exception>
+    public abstract Engine LongestPrefix(Request request);
+
+    /// <summary>The engines of this set that a condition holds for; may be empty.</summary>
+    /// <param name="condition">Asked once an engine.</param>
+    public abstract EngineSet Where(Func<Engine, bool> condition);
+
+    /// <inheritdoc/>
+    public IEnumerator<Engine> GetEnumerator()
+    {
+        for (var i = 0; i < Count; i++)
+        {
+            yield return this[i];
+        }
+    }
+
+    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+}
+
+/// <summary>The engines that can be called now. Each use sees the fleet as it is at that moment.</summary>
+public abstract class Fleet : EngineSet
+{
+    /// <summary>The engines labelled with a role; with no such engine, all engines.</summary>
+    /// <param name="label">For example <c>prefill</c> or <c>decode</c>.</param>
+    public abstract EngineSet Role(string label);
+
+    /// <summary>An engine by id, or null.</summary>
+    /// <param name="id">As listed by <c>/admin/engines</c>.</param>
+    public abstract Engine? Find(string id);
+}
