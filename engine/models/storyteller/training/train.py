@@ -1,0 +1,184 @@
+"""Trains the model for a given wall time and writes checkpoints.
+
+    python3 train.py --work DIR --minutes 60
+
+The length of the sequences and the learning rate follow the share of the wall
+time that has passed: 256 tokens, then 512, then 1024 and 2048.
+"""
+import argparse
+import json
+import math
+import os
+import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # or waiting threads take the cores from the BLAS
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import bpe
+from corpus import documents
+from model import CONFIG, Llama
+
+VOCAB = CONFIG["vocab_size"]
+
+
+def encode_stream(tok, docs):
+    """One array of ids, and the places where documents begin."""
+    ids, starts = [], []
+    for doc in docs:
+        starts.append(len(ids))
+        ids += [tok.bos] + tok.encode(doc) + [tok.eos]
+    return np.array(ids, dtype=np.uint16), np.array(starts, dtype=np.int64)
+
+
+def prepare(work, seed, short, long):
+    """Tokenizer and token streams, cached in the work folder."""
+    path = os.path.join(work, "data.npz")
+    merges = os.path.join(work, "merges.json")
+    if not os.path.exists(path):
+        os.makedirs(work, exist_ok=True)
+        texts = list(documents("%s-bpe" % seed, 12000)) + list(documents("%s-bpe-long" % seed, 200, 1.0))
+        found = bpe.train(texts, VOCAB)
+        with open(merges, "w", encoding="utf-8") as f:
+            json.dump(found, f)
+        tok = bpe.Tokenizer(found)
+        arrays = {}
+        for name, docs in (("short", documents("%s-train" % seed, short)), ("long", documents("%s-long" % seed, long, 1.0)),
+                           ("val", documents("%s-val" % seed, 600)), ("vallong", documents("%s-vallong" % seed, 60, 1.0))):
+            arrays[name], arrays[name + "_starts"] = encode_stream(tok, docs)
+        np.savez(path, **arrays)
+    with open(merges, encoding="utf-8") as f:
+        tok = bpe.Tokenizer(json.load(f))
+    return tok, dict(np.load(path))
+
+
+def batch(data, name, rng, rows, length, aligned=0.8):
+    """Rows of consecutive tokens, most of them from the start of a document."""
+    ids, starts = data[name], data[name + "_starts"]
+    out = np.empty((rows, length + 1), dtype=np.int64)
+    for r in range(rows):
+        at = starts[rng.integers(len(starts))] if rng.random() < aligned else rng.integers(len(ids))
+        at = min(at, len(ids) - length - 1)
+        out[r] = ids[at:at + length + 1]
+    return torch.from_numpy(out)
+
+
+def loss_of(model, x):
+    logits = model(x[:, :-1])
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), x[:, 1:].reshape(-1))
+
+
+class Muon:
+    """Momentum with orthogonalised updates, for the matrices of the layers."""
+
+    def __init__(self, params, lr, momentum=0.95, decay=0.05):
+        groups = {}
+        for p in params:
+            groups.setdefault(tuple(p.shape), []).append(p)
+        self.groups = [(g, [torch.zeros_like(p) for p in g]) for g in groups.values()]
+        self.lr, self.momentum, self.decay = lr, momentum, decay
+
+    @torch.no_grad()
+    def step(self, scale):
+        for params, buffers in self.groups:
+            updates = []
+            for p, m in zip(params, buffers):
+                m.mul_(self.momentum).add_(p.grad)
+                updates.append(p.grad + self.momentum * m)
+            x = torch.stack(updates)
+            tall = x.shape[1] > x.shape[2]
+            if tall:
+                x = x.transpose(1, 2)
+            x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+            for _ in range(5):
+                a = torch.bmm(x, x.transpose(1, 2))
+                x = 3.4445 * x + torch.bmm(-4.7750 * a + 2.0315 * torch.bmm(a, a), x)
+            if tall:
+                x = x.transpose(1, 2)
+            ratio = max(1.0, x.shape[1] / x.shape[2]) ** 0.5
+            for p, u in zip(params, x):
+                p.mul_(1 - self.lr * scale * self.decay)
+                p.add_(u, alpha=-self.lr * scale * ratio)
+
+
+@torch.no_grad()
+def validate(model, data):
+    model.eval()
+    rng = np.random.default_rng(1)
+    short = np.mean([loss_of(model, batch(data, "val", rng, 8, 512)).item() for _ in range(6)])
+    long = np.mean([loss_of(model, batch(data, "vallong", rng, 1, 2047)).item() for _ in range(4)])
+    model.train()
+    return short, long
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--work", required=True, help="folder for data, checkpoints and the log")
+    ap.add_argument("--minutes", type=float, default=60)
+    ap.add_argument("--seed", default="storyteller")
+    ap.add_argument("--short", type=int, default=70000, help="short documents to generate")
+    ap.add_argument("--long", type=int, default=3500, help="long documents to generate")
+    ap.add_argument("--threads", type=int, default=2)
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    rng = np.random.default_rng(0)
+    began = time.time()
+    tok, data = prepare(args.work, args.seed, args.short, args.long)
+    print("data %d + %d tokens, vocabulary %d, %.0f s" % (len(data["short"]), len(data["long"]), tok.size, time.time() - began), flush=True)
+    model = Llama(CONFIG)
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
+    print("parameters %d" % sum(p.numel() for p in model.parameters()), flush=True)
+    muon = Muon(matrices, lr=0.02)
+    adam = torch.optim.AdamW(others, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    began, total = time.time(), args.minutes * 60
+    step = tokens = 0
+    mean, saved, shown = None, 0.0, 0.0
+    log = open(os.path.join(args.work, "log.csv"), "a")
+    while True:
+        elapsed = time.time() - began
+        share = elapsed / total
+        if share >= 1 or elapsed - saved > 270:
+            saved = elapsed
+            short, long = validate(model, data)
+            torch.save(model.state_dict(), os.path.join(args.work, "model.tmp"))
+            os.replace(os.path.join(args.work, "model.tmp"), os.path.join(args.work, "model.pt"))
+            row = "%d,%d,%.0f,%.4f,%.4f,%.4f" % (step, tokens, elapsed, mean or 0, short, long)
+            log.write(row + "\n")
+            log.flush()
+            print("checkpoint step,tokens,seconds,train,val512,val2047 = " + row, flush=True)
+            if share >= 1:
+                break
+        scale = min(1.0, (step + 1) / 40) * min(1.0, max(0.03, (1 - share) / 0.55))
+        if share < 0.30:
+            x = batch(data, "short" if rng.random() < 0.85 else "long", rng, 16, 256)
+        elif share < 0.72:
+            x = batch(data, "short" if rng.random() < 0.75 else "long", rng, 8, 512)
+        elif rng.random() < 0.6:
+            x = batch(data, "short" if rng.random() < 0.5 else "long", rng, 4, 1024)
+        else:
+            x = batch(data, "short" if rng.random() < 0.2 else "long", rng, 2, 2047)
+        loss = loss_of(model, x)
+        for p in model.parameters():
+            p.grad = None
+        loss.backward()
+        muon.step(scale)
+        for g in adam.param_groups:
+            g["lr"] = 4e-3 * scale
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        adam.step()
+        step += 1
+        tokens += x.numel() - x.shape[0]
+        mean = loss.item() if mean is None else 0.97 * mean + 0.03 * loss.item()
+        if not math.isfinite(mean):
+            raise SystemExit("the loss is not finite")
+        if elapsed - shown > 15:
+            shown = elapsed
+            print("step %d tokens %d seconds %.0f loss %.4f rate %.0f/s lr %.3f" % (step, tokens, elapsed, mean, tokens / max(elapsed, 1), scale), flush=True)
+
+
+if __name__ == "__main__":
+    main()
