@@ -1,0 +1,186 @@
+using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu;
+using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.KvTransport;
+
+namespace ScriptedServe.Engine.Compute;
+
+/// <summary>
+/// Runs a Hugging Face model folder on the CPU, with KV in f32. Owns its weights, scratch memory and worker threads. A step allocates
+/// nothing on the managed heap.
+/// </summary>
+public sealed unsafe class CpuModelRunner : IModelRunner
+{
+    private readonly WorkerTeam _team;
+    private readonly DecoderWeights _weights;
+    private readonly DecoderStep _step;
+    private readonly int _maxBatchTokens;
+    private bool _disposed;
+
+    private CpuModelRunner(
+        ModelDescription model, DecoderConfig config, KvLayout layout, CpuRunnerOptions options, DecoderWeights weights, WorkerTeam team)
+    {
+        Model = model;
+        Config = config;
+        Layout = layout;
+        _team = team;
+        _weights = weights;
+        _maxBatchTokens = options.MaxBatchTokens;
+        _step = new DecoderStep(config, weights, team, GemmKernels.For(options.VectorWidth), options.PageTokens, options.MaxBatchTokens);
+    }
+
+    public ModelDescription Model { get; }
+
+    public KvLayout Layout { get; }
+
+    /// <summary>The model's shape.</summary>
+    public DecoderConfig Config { get; }
+
+    /// <summary>Bytes of weights that computing one token with its logits reads: decode cannot be faster than reading them.</summary>
+    public long WeightBytesPerToken => _weights.BytesPerToken;
+
+    /// <summary>Loads a model folder: config.json, generation_config.json if present, and the safetensors weights, all in this call.</summary>
+    /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    public static CpuModelRunner Load(string folder, CpuRunnerOptions options)
+    {
+        options.Validate();
+        folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (!Directory.Exists(folder))
+        {
+            throw new ModelLoadException(folder, "model folder", "a folder with config.json and safetensors weights", "no such folder");
+        }
+
+        var document = ConfigDocument.Read(Path.Combine(folder, "config.json"));
+        var config = ModelFamilies.Read(document);
+        var endTokens = ReadEndTokens(folder, document, config.VocabSize);
+        using var checkpoint = Checkpoint.Open(folder);
+        var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens);
+        var layout = new KvLayout(
+            $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}",
+            config.Layers,
+            config.KvHeads,
+            config.HeadDim,
+            options.PageTokens,
+            KvDataType.Float32);
+
+        var team = new WorkerTeam(options.Threads);
+        DecoderWeights? weights = null;
+        try
+        {
+            weights = DecoderWeights.Load(config, checkpoint, team);
+            return new CpuModelRunner(model, config, layout, options, weights, team);
+        }
+        catch
+        {
+            weights?.Dispose();
+            team.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">
+    /// No slices, an empty slice, more tokens than <see cref="CpuRunnerOptions.MaxBatchTokens"/>, a token id or page out of range, a
+    /// position outside the context, a short block table, a pool of another layout, or a logits buffer of the wrong size.
+    /// </exception>
+    public void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, Span<float> logits, ILayerObserver? observer)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ArgumentNullException.ThrowIfNull(pool);
+        int logitRows = CheckSlices(slices, pool);
+        if (logits.Length != (long)logitRows * Model.VocabSize)
+        {
+            throw new ArgumentException($"logits has {logits.Length} elements; {logitRows} slices want {Model.VocabSize} each", nameof(logits));
+        }
+
+        fixed (float* pointer = logits)
+        {
+            _step.Run(slices, pool, pointer, observer);
+        }
+    }
+
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _team.Dispose();
+            _step.Dispose();
+            _weights.Dispose();
+        }
+    }
+
+    private static IReadOnlyList<int> ReadEndTokens(string folder, ConfigDocument config, int vocabSize)
+    {
+        string path = Path.Combine(folder, "generation_config.json");
+        var generation = File.Exists(path) ? ConfigDocument.Read(path) : null;
+        return generation?.TokenIds("eos_token_id", vocabSize) ?? config.TokenIds("eos_token_id", vocabSize) ?? [];
+    }
+
+    /// <summary>Checks a step and returns how many slices want logits.</summary>
+    private int CheckSlices(ReadOnlySpan<StepSlice> slices, KvPool pool)
+    {
+        if (pool.Layout != Layout)
+        {
+            throw new ArgumentException($"the pool's layout is {pool.Layout}, the model's {Layout}", nameof(pool));
+        }
+
+        if (slices.IsEmpty)
+        {
+            throw new ArgumentException("a step needs at least one slice", nameof(slices));
+        }
+
+        int logitRows = 0;
+        long tokens = 0;
+        for (int i = 0; i < slices.Length; i++)
+        {
+            CheckSlice(i, slices[i], pool.Pages);
+            tokens += slices[i].Count;
+            logitRows += slices[i].WantsLogits ? 1 : 0;
+        }
+
+        return tokens <= _maxBatchTokens
+            ? logitRows
+            : throw new ArgumentException($"the step has {tokens} tokens; {nameof(CpuRunnerOptions.MaxBatchTokens)} is {_maxBatchTokens}", nameof(slices));
+    }
+
+    private void CheckSlice(int index, in StepSlice slice, int poolPages)
+    {
+        if (slice.Count == 0)
+        {
+            throw new ArgumentException($"slice {index} has no tokens", nameof(slice));
+        }
+
+        long end = (long)slice.Position + slice.Count;
+        if (slice.Position < 0 || end > Model.ContextLength)
+        {
+            throw new ArgumentException(
+                $"slice {index} covers positions [{slice.Position}, {end}); the model's context is [0, {Model.ContextLength})", nameof(slice));
+        }
+
+        foreach (int token in slice.Tokens.Span)
+        {
+            if ((uint)token >= (uint)Model.VocabSize)
+            {
+                throw new ArgumentException($"slice {index} has token id {token}; the vocabulary is 0..{Model.VocabSize - 1}", nameof(slice));
+            }
+        }
+
+        long neededPages = (end + Layout.PageTokens - 1) / Layout.PageTokens;
+        if (slice.Pages.Length < neededPages)
+        {
+            throw new ArgumentException(
+                $"slice {index} has a block table of {slice.Pages.Length} pages; {end} positions at {Layout.PageTokens} a page need {neededPages}",
+                nameof(slice));
+        }
+
+        foreach (int page in slice.Pages.Span[..(int)neededPages])
+        {
+            if ((uint)page >= (uint)poolPages)
+            {
+                throw new ArgumentException($"slice {index} has page {page}; the pool has pages 0..{poolPages - 1}", nameof(slice));
+            }
+        }
+    }
+}

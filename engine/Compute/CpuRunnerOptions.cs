@@ -1,0 +1,43 @@
+namespace ScriptedServe.Engine.Compute;
+
+/// <summary>How the CPU computes; the model folder says what.</summary>
+public sealed record CpuRunnerOptions
+{
+    /// <summary>Threads that compute, the caller's included. 1..256; default: one a processor.</summary>
+    public int Threads { get; init; } = Math.Min(Environment.ProcessorCount, 256);
+
+    /// <summary>Tokens of a KV page. 1..4096; default 16.</summary>
+    public int PageTokens { get; init; } = 16;
+
+    /// <summary>Most tokens of one step; sizes the scratch memory. 1..65536; default 512.</summary>
+    public int MaxBatchTokens { get; init; } = 512;
+
+    /// <summary>Vector width of the matrix kernels; default: the machine's best. Changes speed, never results.</summary>
+    public Kernels.VectorWidth VectorWidth { get; init; } = Kernels.VectorWidths.Best;
+
+    /// <exception cref="ArgumentException">Names every value out of range.</exception>
+    public void Validate()
+    {
+        var errors = new List<string>();
+        Check(errors, nameof(Threads), Threads, 256);
+        Check(errors, nameof(PageTokens), PageTokens, 4096);
+        Check(errors, nameof(MaxBatchTokens), MaxBatchTokens, 65536);
+        if (!Enum.IsDefined(VectorWidth))
+        {
+            errors.Add($"{nameof(VectorWidth)} {(int)VectorWidth} is not a vector width");
+        }
+
+        if (errors.Count > 0)
+        {
+            throw new ArgumentException(string.Join("; ", errors));
+        }
+    }
+
+    private static void Check(List<string> errors, string name, int value, int max)
+    {
+        if (value < 1 || value > max)
+        {
+            errors.Add($"{name} is {value}, must be in 1..{max}");
+        }
+    }
+}

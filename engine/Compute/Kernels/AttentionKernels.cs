@@ -1,0 +1,180 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace ScriptedServe.Engine.Compute.Kernels;
+
+/// <summary>
+/// The parts of attention over a run of cached tokens of one head. A token's score is a dot product of fixed shape, the softmax sums
+/// token t in lane t mod 8 of the visible range, and a value's sum is one chain over the tokens: so where pages begin has no influence.
+/// Head dimensions are multiples of 8.
+/// </summary>
+internal static unsafe class AttentionKernels
+{
+    /// <summary>scores[t] = scale * (query . keys[t]) for tokens 0..count; keys are <c>[count, headDim]</c>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Scores(float* query, float* keys, int count, int headDim, float scale, float* scores)
+    {
+        int t = 0;
+        for (; t <= count - 4; t += 4)
+        {
+            float* k0 = keys + (nint)t * headDim;
+            float* k1 = k0 + headDim;
+            float* k2 = k1 + headDim;
+            float* k3 = k2 + headDim;
+            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default;
+            for (nint d = 0; d < headDim; d += VectorMath.Lanes)
+            {
+                var q = Vector256.Load(query + d);
+                s0 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k0 + d), s0);
+                s1 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k1 + d), s1);
+                s2 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k2 + d), s2);
+                s3 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + d), s3);
+            }
+
+            scores[t] = VectorMath.Sum(s0) * scale;
+            scores[t + 1] = VectorMath.Sum(s1) * scale;
+            scores[t + 2] = VectorMath.Sum(s2) * scale;
+            scores[t + 3] = VectorMath.Sum(s3) * scale;
+        }
+
+        for (; t < count; t++)
+        {
+            float* k = keys + (nint)t * headDim;
+            var sum = Vector256<float>.Zero;
+            for (nint d = 0; d < headDim; d += VectorMath.Lanes)
+            {
+                sum = Vector256.FusedMultiplyAdd(Vector256.Load(query + d), Vector256.Load(k + d), sum);
+            }
+
+            scores[t] = VectorMath.Sum(sum) * scale;
+        }
+    }
+
+    /// <summary>
+    /// Replaces scores by e^(score - max) and returns their sum. The buffer has room for count rounded up to 8; the padding is written.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float Exponentials(float* scores, int count)
+    {
+        int padded = (count + VectorMath.Lanes - 1) / VectorMath.Lanes * VectorMath.Lanes;
+        for (int t = count; t < padded; t++)
+        {
+            scores[t] = float.NegativeInfinity;
+        }
+
+        var maxima = Vector256.Create(float.NegativeInfinity);
+        for (int t = 0; t < padded; t += VectorMath.Lanes)
+        {
+            maxima = Vector256.Max(maxima, Vector256.Load(scores + t));
+        }
+
+        var max = Vector256.Create(VectorMath.Max(maxima));
+        var sums = Vector256<float>.Zero;
+        for (int t = 0; t < padded; t += VectorMath.Lanes)
+        {
+            var weights = VectorMath.Exp(Vector256.Load(scores + t) - max);
+            weights.Store(scores + t);
+            sums += weights;
+        }
+
+        return VectorMath.Sum(sums);
+    }
+
+    /// <summary>output[d] += weights[t] * values[t, d] for tokens 0..count in ascending order; values are <c>[count, headDim]</c>.</summary>
+    public static void Accumulate(float* weights, float* values, int count, int headDim, float* output)
+    {
+        int d = 0;
+        for (; d <= headDim - 64; d += 64)
+        {
+            Accumulate64(weights, values + d, count, headDim, output + d);
+        }
+
+        for (; d <= headDim - 32; d += 32)
+        {
+            Accumulate32(weights, values + d, count, headDim, output + d);
+        }
+
+        for (; d < headDim; d += 8)
+        {
+            Accumulate8(weights, values + d, count, headDim, output + d);
+        }
+    }
+
+    /// <summary>x /= divisor over <paramref name="count"/> elements, a multiple of 8.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Divide(float* x, float divisor, int count)
+    {
+        for (int i = 0; i < count; i += VectorMath.Lanes)
+        {
+            (Vector256.Load(x + i) / Vector256.Create(divisor)).Store(x + i);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Accumulate64(float* weights, float* values, int count, nint headDim, float* output)
+    {
+        var s0 = Vector256.Load(output);
+        var s1 = Vector256.Load(output + 8);
+        var s2 = Vector256.Load(output + 16);
+        var s3 = Vector256.Load(output + 24);
+        var s4 = Vector256.Load(output + 32);
+        var s5 = Vector256.Load(output + 40);
+        var s6 = Vector256.Load(output + 48);
+        var s7 = Vector256.Load(output + 56);
+        for (int t = 0; t < count; t++, values += headDim)
+        {
+            var w = Vector256.Create(weights[t]);
+            s0 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values), s0);
+            s1 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 8), s1);
+            s2 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 16), s2);
+            s3 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 24), s3);
+            s4 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 32), s4);
+            s5 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 40), s5);
+            s6 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 48), s6);
+            s7 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 56), s7);
+        }
+
+        s0.Store(output);
+        s1.Store(output + 8);
+        s2.Store(output + 16);
+        s3.Store(output + 24);
+        s4.Store(output + 32);
+        s5.Store(output + 40);
+        s6.Store(output + 48);
+        s7.Store(output + 56);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Accumulate32(float* weights, float* values, int count, nint headDim, float* output)
+    {
+        var s0 = Vector256.Load(output);
+        var s1 = Vector256.Load(output + 8);
+        var s2 = Vector256.Load(output + 16);
+        var s3 = Vector256.Load(output + 24);
+        for (int t = 0; t < count; t++, values += headDim)
+        {
+            var w = Vector256.Create(weights[t]);
+            s0 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values), s0);
+            s1 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 8), s1);
+            s2 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 16), s2);
+            s3 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 24), s3);
+        }
+
+        s0.Store(output);
+        s1.Store(output + 8);
+        s2.Store(output + 16);
+        s3.Store(output + 24);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Accumulate8(float* weights, float* values, int count, nint headDim, float* output)
+    {
+        var sum = Vector256.Load(output);
+        for (int t = 0; t < count; t++, values += headDim)
+        {
+            sum = Vector256.FusedMultiplyAdd(Vector256.Create(weights[t]), Vector256.Load(values), sum);
+        }
+
+        sum.Store(output);
+    }
+}

@@ -1,0 +1,57 @@
+using System.Runtime.CompilerServices;
+
+namespace ScriptedServe.Engine.Compute.Kernels;
+
+/// <summary>
+/// A tile of a product: a few rows by a few vectors of outputs, over a run of inputs. Row and vector numbers past the valid ones
+/// repeat the last valid one, so a kernel of fixed size computes (and stores) some results twice instead of needing a smaller kernel.
+/// </summary>
+internal unsafe struct GemmTile
+{
+    /// <summary>[rows, InputStride] activations, at the first input of the run.</summary>
+    public float* Inputs;
+    public nint InputStride;
+
+    /// <summary>Valid rows, at least 1.</summary>
+    public int Rows;
+
+    /// <summary>The first output's weights, at the first input of the run.</summary>
+    public byte* Weights;
+
+    /// <summary>Bytes from a panel to the next.</summary>
+    public nint PanelBytes;
+
+    /// <summary>Valid vectors, at least 1.</summary>
+    public int Vectors;
+
+    /// <summary>Pairs of inputs in the run.</summary>
+    public int Pairs;
+
+    /// <summary>What the sums begin with: the bias (stride 0), or what the inputs before this run gave.</summary>
+    public float* Initial;
+    public nint InitialStride;
+
+    /// <summary>[rows, OutputStride]; may be <see cref="Initial"/>.</summary>
+    public float* Outputs;
+    public nint OutputStride;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float* Row(int row) => Inputs + Math.Min(row, Rows - 1) * InputStride;
+
+    /// <summary>Offset of a vector's outputs in an output row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly nint Column(int vector, int lanes) => Math.Min(vector, Vectors - 1) * lanes;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly byte* Vector(int vector, int lanes)
+    {
+        nint column = Column(vector, lanes);
+        return Weights + column / PackedMatrix.PanelOutputs * PanelBytes + column % PackedMatrix.PanelOutputs * 4;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float* Start(int row, int vector, int lanes) => Initial + Math.Min(row, Rows - 1) * InitialStride + Column(vector, lanes);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float* Result(int row, int vector, int lanes) => Outputs + Math.Min(row, Rows - 1) * OutputStride + Column(vector, lanes);
+}

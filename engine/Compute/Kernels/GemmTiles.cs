@@ -1,0 +1,273 @@
+using System.Runtime.CompilerServices;
+
+namespace ScriptedServe.Engine.Compute.Kernels;
+
+/// <summary>
+/// The inner kernels of every matrix product. Each output is one chain of fused multiply-adds over the inputs in ascending order, whatever
+/// the kernel, the vector width or the number of rows: so a token's results do not depend on what it is computed together with.
+/// The sums are local variables because only those stay in registers; that is why the kernels are written out.
+/// </summary>
+internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
+    where TLanes : struct, ILanes<TVector>
+    where TVector : unmanaged
+    where TPanel : struct, IPanelReader
+{
+    /// <summary>1 row, 8 vectors: decode. Eight chains cover the latency of a multiply-add; the weights stream from memory once.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rows1(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        float* x0 = tile.Row(0);
+        byte* w0 = tile.Vector(0, lanes);
+        byte* w1 = tile.Vector(1, lanes);
+        byte* w2 = tile.Vector(2, lanes);
+        byte* w3 = tile.Vector(3, lanes);
+        byte* w4 = tile.Vector(4, lanes);
+        byte* w5 = tile.Vector(5, lanes);
+        byte* w6 = tile.Vector(6, lanes);
+        byte* w7 = tile.Vector(7, lanes);
+        TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes)), s02 = TLanes.Load(tile.Start(0, 2, lanes)), s03 = TLanes.Load(tile.Start(0, 3, lanes)), s04 = TLanes.Load(tile.Start(0, 4, lanes)), s05 = TLanes.Load(tile.Start(0, 5, lanes)), s06 = TLanes.Load(tile.Start(0, 6, lanes)), s07 = TLanes.Load(tile.Start(0, 7, lanes));
+        nint inputs = (nint)tile.Pairs * 2;
+        for (nint i = 0; i < inputs; i += 2)
+        {
+            TVector x = TLanes.Broadcast(x0 + i);
+            s00 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w0), s00);
+            s01 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w1), s01);
+            s02 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w2), s02);
+            s03 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w3), s03);
+            s04 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w4), s04);
+            s05 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w5), s05);
+            s06 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w6), s06);
+            s07 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w7), s07);
+            x = TLanes.Broadcast(x0 + i + 1);
+            s00 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0), s00);
+            s01 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1), s01);
+            s02 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2), s02);
+            s03 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3), s03);
+            s04 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4), s04);
+            s05 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5), s05);
+            s06 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w6), s06);
+            s07 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w7), s07);
+            w0 += TPanel.PairBytes;
+            w1 += TPanel.PairBytes;
+            w2 += TPanel.PairBytes;
+            w3 += TPanel.PairBytes;
+            w4 += TPanel.PairBytes;
+            w5 += TPanel.PairBytes;
+            w6 += TPanel.PairBytes;
+            w7 += TPanel.PairBytes;
+        }
+
+        TLanes.Store(s00, tile.Result(0, 0, lanes));
+        TLanes.Store(s01, tile.Result(0, 1, lanes));
+        TLanes.Store(s02, tile.Result(0, 2, lanes));
+        TLanes.Store(s03, tile.Result(0, 3, lanes));
+        TLanes.Store(s04, tile.Result(0, 4, lanes));
+        TLanes.Store(s05, tile.Result(0, 5, lanes));
+        TLanes.Store(s06, tile.Result(0, 6, lanes));
+        TLanes.Store(s07, tile.Result(0, 7, lanes));
+    }
+
+    /// <summary>2 rows, 4 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rows2(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        float* x0 = tile.Row(0);
+        float* x1 = tile.Row(1);
+        byte* w0 = tile.Vector(0, lanes);
+        byte* w1 = tile.Vector(1, lanes);
+        byte* w2 = tile.Vector(2, lanes);
+        byte* w3 = tile.Vector(3, lanes);
+        TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes)), s02 = TLanes.Load(tile.Start(0, 2, lanes)), s03 = TLanes.Load(tile.Start(0, 3, lanes));
+        TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes)), s12 = TLanes.Load(tile.Start(1, 2, lanes)), s13 = TLanes.Load(tile.Start(1, 3, lanes));
+        nint inputs = (nint)tile.Pairs * 2;
+        for (nint i = 0; i < inputs; i += 2)
+        {
+            TVector x;
+            var p0 = TPanel.First<TLanes, TVector>(w0);
+            var p1 = TPanel.First<TLanes, TVector>(w1);
+            var p2 = TPanel.First<TLanes, TVector>(w2);
+            var p3 = TPanel.First<TLanes, TVector>(w3);
+            x = TLanes.Broadcast(x0 + i);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            s02 = TLanes.MultiplyAdd(x, p2, s02);
+            s03 = TLanes.MultiplyAdd(x, p3, s03);
+            x = TLanes.Broadcast(x1 + i);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            s12 = TLanes.MultiplyAdd(x, p2, s12);
+            s13 = TLanes.MultiplyAdd(x, p3, s13);
+            p0 = TPanel.Second<TLanes, TVector>(w0);
+            p1 = TPanel.Second<TLanes, TVector>(w1);
+            p2 = TPanel.Second<TLanes, TVector>(w2);
+            p3 = TPanel.Second<TLanes, TVector>(w3);
+            x = TLanes.Broadcast(x0 + i + 1);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            s02 = TLanes.MultiplyAdd(x, p2, s02);
+            s03 = TLanes.MultiplyAdd(x, p3, s03);
+            x = TLanes.Broadcast(x1 + i + 1);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            s12 = TLanes.MultiplyAdd(x, p2, s12);
+            s13 = TLanes.MultiplyAdd(x, p3, s13);
+            w0 += TPanel.PairBytes;
+            w1 += TPanel.PairBytes;
+            w2 += TPanel.PairBytes;
+            w3 += TPanel.PairBytes;
+        }
+
+        TLanes.Store(s00, tile.Result(0, 0, lanes));
+        TLanes.Store(s01, tile.Result(0, 1, lanes));
+        TLanes.Store(s02, tile.Result(0, 2, lanes));
+        TLanes.Store(s03, tile.Result(0, 3, lanes));
+        TLanes.Store(s10, tile.Result(1, 0, lanes));
+        TLanes.Store(s11, tile.Result(1, 1, lanes));
+        TLanes.Store(s12, tile.Result(1, 2, lanes));
+        TLanes.Store(s13, tile.Result(1, 3, lanes));
+    }
+
+    /// <summary>4 rows, 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rows4(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        float* x0 = tile.Row(0);
+        float* x1 = tile.Row(1);
+        float* x2 = tile.Row(2);
+        float* x3 = tile.Row(3);
+        byte* w0 = tile.Vector(0, lanes);
+        byte* w1 = tile.Vector(1, lanes);
+        TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes));
+        TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes));
+        TVector s20 = TLanes.Load(tile.Start(2, 0, lanes)), s21 = TLanes.Load(tile.Start(2, 1, lanes));
+        TVector s30 = TLanes.Load(tile.Start(3, 0, lanes)), s31 = TLanes.Load(tile.Start(3, 1, lanes));
+        nint inputs = (nint)tile.Pairs * 2;
+        for (nint i = 0; i < inputs; i += 2)
+        {
+            TVector x;
+            var p0 = TPanel.First<TLanes, TVector>(w0);
+            var p1 = TPanel.First<TLanes, TVector>(w1);
+            x = TLanes.Broadcast(x0 + i);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            x = TLanes.Broadcast(x1 + i);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            x = TLanes.Broadcast(x2 + i);
+            s20 = TLanes.MultiplyAdd(x, p0, s20);
+            s21 = TLanes.MultiplyAdd(x, p1, s21);
+            x = TLanes.Broadcast(x3 + i);
+            s30 = TLanes.MultiplyAdd(x, p0, s30);
+            s31 = TLanes.MultiplyAdd(x, p1, s31);
+            p0 = TPanel.Second<TLanes, TVector>(w0);
+            p1 = TPanel.Second<TLanes, TVector>(w1);
+            x = TLanes.Broadcast(x0 + i + 1);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            x = TLanes.Broadcast(x1 + i + 1);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            x = TLanes.Broadcast(x2 + i + 1);
+            s20 = TLanes.MultiplyAdd(x, p0, s20);
+            s21 = TLanes.MultiplyAdd(x, p1, s21);
+            x = TLanes.Broadcast(x3 + i + 1);
+            s30 = TLanes.MultiplyAdd(x, p0, s30);
+            s31 = TLanes.MultiplyAdd(x, p1, s31);
+            w0 += TPanel.PairBytes;
+            w1 += TPanel.PairBytes;
+        }
+
+        TLanes.Store(s00, tile.Result(0, 0, lanes));
+        TLanes.Store(s01, tile.Result(0, 1, lanes));
+        TLanes.Store(s10, tile.Result(1, 0, lanes));
+        TLanes.Store(s11, tile.Result(1, 1, lanes));
+        TLanes.Store(s20, tile.Result(2, 0, lanes));
+        TLanes.Store(s21, tile.Result(2, 1, lanes));
+        TLanes.Store(s30, tile.Result(3, 0, lanes));
+        TLanes.Store(s31, tile.Result(3, 1, lanes));
+    }
+
+    /// <summary>6 rows, 2 vectors: prefill. Twelve sums, two weights and a broadcast fill the 16 registers of AVX2.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rows6(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        float* x0 = tile.Row(0);
+        float* x1 = tile.Row(1);
+        float* x2 = tile.Row(2);
+        float* x3 = tile.Row(3);
+        float* x4 = tile.Row(4);
+        float* x5 = tile.Row(5);
+        byte* w0 = tile.Vector(0, lanes);
+        byte* w1 = tile.Vector(1, lanes);
+        TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes));
+        TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes));
+        TVector s20 = TLanes.Load(tile.Start(2, 0, lanes)), s21 = TLanes.Load(tile.Start(2, 1, lanes));
+        TVector s30 = TLanes.Load(tile.Start(3, 0, lanes)), s31 = TLanes.Load(tile.Start(3, 1, lanes));
+        TVector s40 = TLanes.Load(tile.Start(4, 0, lanes)), s41 = TLanes.Load(tile.Start(4, 1, lanes));
+        TVector s50 = TLanes.Load(tile.Start(5, 0, lanes)), s51 = TLanes.Load(tile.Start(5, 1, lanes));
+        nint inputs = (nint)tile.Pairs * 2;
+        for (nint i = 0; i < inputs; i += 2)
+        {
+            TVector x;
+            var p0 = TPanel.First<TLanes, TVector>(w0);
+            var p1 = TPanel.First<TLanes, TVector>(w1);
+            x = TLanes.Broadcast(x0 + i);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            x = TLanes.Broadcast(x1 + i);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            x = TLanes.Broadcast(x2 + i);
+            s20 = TLanes.MultiplyAdd(x, p0, s20);
+            s21 = TLanes.MultiplyAdd(x, p1, s21);
+            x = TLanes.Broadcast(x3 + i);
+            s30 = TLanes.MultiplyAdd(x, p0, s30);
+            s31 = TLanes.MultiplyAdd(x, p1, s31);
+            x = TLanes.Broadcast(x4 + i);
+            s40 = TLanes.MultiplyAdd(x, p0, s40);
+            s41 = TLanes.MultiplyAdd(x, p1, s41);
+            x = TLanes.Broadcast(x5 + i);
+            s50 = TLanes.MultiplyAdd(x, p0, s50);
+            s51 = TLanes.MultiplyAdd(x, p1, s51);
+            p0 = TPanel.Second<TLanes, TVector>(w0);
+            p1 = TPanel.Second<TLanes, TVector>(w1);
+            x = TLanes.Broadcast(x0 + i + 1);
+            s00 = TLanes.MultiplyAdd(x, p0, s00);
+            s01 = TLanes.MultiplyAdd(x, p1, s01);
+            x = TLanes.Broadcast(x1 + i + 1);
+            s10 = TLanes.MultiplyAdd(x, p0, s10);
+            s11 = TLanes.MultiplyAdd(x, p1, s11);
+            x = TLanes.Broadcast(x2 + i + 1);
+            s20 = TLanes.MultiplyAdd(x, p0, s20);
+            s21 = TLanes.MultiplyAdd(x, p1, s21);
+            x = TLanes.Broadcast(x3 + i + 1);
+            s30 = TLanes.MultiplyAdd(x, p0, s30);
+            s31 = TLanes.MultiplyAdd(x, p1, s31);
+            x = TLanes.Broadcast(x4 + i + 1);
+            s40 = TLanes.MultiplyAdd(x, p0, s40);
+            s41 = TLanes.MultiplyAdd(x, p1, s41);
+            x = TLanes.Broadcast(x5 + i + 1);
+            s50 = TLanes.MultiplyAdd(x, p0, s50);
+            s51 = TLanes.MultiplyAdd(x, p1, s51);
+            w0 += TPanel.PairBytes;
+            w1 += TPanel.PairBytes;
+        }
+
+        TLanes.Store(s00, tile.Result(0, 0, lanes));
+        TLanes.Store(s01, tile.Result(0, 1, lanes));
+        TLanes.Store(s10, tile.Result(1, 0, lanes));
+        TLanes.Store(s11, tile.Result(1, 1, lanes));
+        TLanes.Store(s20, tile.Result(2, 0, lanes));
+        TLanes.Store(s21, tile.Result(2, 1, lanes));
+        TLanes.Store(s30, tile.Result(3, 0, lanes));
+        TLanes.Store(s31, tile.Result(3, 1, lanes));
+        TLanes.Store(s40, tile.Result(4, 0, lanes));
+        TLanes.Store(s41, tile.Result(4, 1, lanes));
+        TLanes.Store(s50, tile.Result(5, 0, lanes));
+        TLanes.Store(s51, tile.Result(5, 1, lanes));
+    }
+}

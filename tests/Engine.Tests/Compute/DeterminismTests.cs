@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Kernels;
+
+namespace ScriptedServe.Engine.Tests.Compute;
+
+/// <summary>A token's logits and KV are the same bits however the work was arranged: that is what lets routers move requests about.</summary>
+public sealed class DeterminismTests
+{
+    [Theory]
+    [MemberData(nameof(GoldenModels.Names), MemberType = typeof(GoldenModels))]
+    public void Results_do_not_depend_on_batch_or_chunking(string name)
+    {
+        var prompts = Prompts(name);
+        var expected = RunTokenByToken(name, prompts, VectorWidths.Best);
+        for (int seed = 0; seed < 8; seed++)
+        {
+            var random = new Random(seed);
+            var options = new CpuRunnerOptions { Threads = 1 + seed % 3, PageTokens = new[] { 1, 4, 16, 7 }[seed % 4], MaxBatchTokens = 200 };
+            AssertSame(expected, Run(name, prompts, options, random), $"seed {seed}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(GoldenModels.Names), MemberType = typeof(GoldenModels))]
+    public void Results_do_not_depend_on_the_vector_width(string name)
+    {
+        var prompts = Prompts(name).Where(prompt => prompt.Length < 40).ToArray();
+        var expected = RunTokenByToken(name, prompts, VectorWidth.Scalar);
+        foreach (var width in Enum.GetValues<VectorWidth>())
+        {
+            var options = new CpuRunnerOptions { Threads = 2, PageTokens = 16, MaxBatchTokens = 200, VectorWidth = width };
+            AssertSame(expected, Run(name, prompts, options, new Random(1)), $"{width}");
+        }
+    }
+
+    private static int[][] Prompts(string name) => [.. GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt)];
+
+    /// <summary>The plainest arrangement: one sequence at a time, one token a step, one thread.</summary>
+    private static Results[] RunTokenByToken(string name, int[][] prompts, VectorWidth width)
+    {
+        var options = new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 1, VectorWidth = width };
+        using var runner = CpuModelRunner.Load(GoldenModels.Folder(name), options);
+        var (pool, sequences) = PagedSequence.Deal(runner.Layout, prompts, 0, new Random(0));
+        using (pool)
+        {
+            foreach (var sequence in sequences)
+            {
+                while (sequence.Left > 0)
+                {
+                    PagedSequence.Step(runner, pool, [(sequence, 1, true)]);
+                }
+            }
+
+            return Collect(pool, sequences);
+        }
+    }
+
+    private static Results[] Run(string name, int[][] prompts, CpuRunnerOptions options, Random random)
+    {
+        using var runner = CpuModelRunner.Load(GoldenModels.Folder(name), options);
+        var (pool, sequences) = PagedSequence.Deal(runner.Layout, prompts, 0, random);
+        using (pool)
+        {
+            PagedSequence.RunAtRandom(runner, pool, sequences, options.MaxBatchTokens, random);
+            return Collect(pool, sequences);
+        }
+    }
+
+    private static Results[] Collect(TestKvPool pool, PagedSequence[] sequences) =>
+    [
+        .. sequences.Select(sequence => new Results(
+            sequence.Logits,
+            [.. from layer in Enumerable.Range(0, pool.Layout.Layers) from position in Enumerable.Range(0, sequence.Computed) select sequence.Kv(pool, layer, position)])),
+    ];
+
+    private static void AssertSame(Results[] expected, Results[] actual, string arrangement)
+    {
+        for (int i = 0; i < expected.Length; i++)
+        {
+            Assert.NotEmpty(actual[i].Logits);
+            foreach (var (position, logits) in actual[i].Logits)
+            {
+                Assert.True(SameBits(expected[i].Logits[position], logits), $"logits of sequence {i} at {position} differ with {arrangement}");
+            }
+
+            Assert.Equal(expected[i].Kv.Length, actual[i].Kv.Length);
+            for (int j = 0; j < expected[i].Kv.Length; j++)
+            {
+                Assert.True(SameBits(expected[i].Kv[j], actual[i].Kv[j]), $"KV of sequence {i}, (layer, position) number {j} differs with {arrangement}");
+            }
+        }
+    }
+
+    private static bool SameBits(float[] left, float[] right) =>
+        MemoryMarshal.AsBytes<float>(left).SequenceEqual(MemoryMarshal.AsBytes<float>(right));
+
+    private sealed record Results(Dictionary<int, float[]> Logits, float[][] Kv);
+}
