@@ -30,7 +30,7 @@ public abstract class EngineSet : IReadOnlyList<Engine>
     public abstract EngineSet Where(Func<Engine, bool> condition);
 
     /// <inheritdoc/>
-    public IEnumerator<Engine> GetEnumerator()
+    public virtual IEnumerator<Engine> GetEnumerator()
     {
         for (var i = 0; i < Count; i++)
         {

@@ -1,0 +1,21 @@
+namespace ScriptedServe.Host.Engines;
+
+/// <summary>An engine changed its state.</summary>
+/// <param name="Reason">Why, where that is not evident.</param>
+public sealed record FleetEvent(DateTimeOffset Time, string Engine, EngineState From, EngineState To, string? Reason);
+
+/// <summary>What <c>/admin/engines</c> refuses, and why.</summary>
+public sealed class FleetException(FleetProblem problem, string message) : Exception(message)
+{
+    public FleetProblem Problem { get; } = problem;
+}
+
+public enum FleetProblem
+{
+    NoSuchEngine,
+    AlreadyThere,
+    Mismatch,
+    Unreachable,
+    BadAddress,
+    NotPossible,
+}

@@ -1,0 +1,32 @@
+using System.Globalization;
+using ScriptedServe.Contracts.V1;
+
+namespace ScriptedServe.Host.Engines;
+
+/// <summary>What all engines of a fleet must agree on. The first engine that answers settles it.</summary>
+public sealed record FleetModel(string Id, int VocabSize, int ContextLength, string LayoutFingerprint, int PageTokens)
+{
+    internal static FleetModel Of(EngineStatus status) => new(
+        status.Model?.Id ?? "",
+        status.Model?.VocabSize ?? 0,
+        status.Model?.ContextLength ?? 0,
+        status.Layout?.Fingerprint ?? "",
+        status.Layout?.PageTokens ?? 0);
+
+    /// <summary>Null if an engine with <paramref name="other"/> may join; else what differs, both sides named.</summary>
+    internal string? WhyNot(FleetModel other)
+    {
+        if (other.Id != Id || other.VocabSize != VocabSize)
+        {
+            return string.Create(
+                CultureInfo.InvariantCulture,
+                $"it serves model '{other.Id}' (vocabulary {other.VocabSize}), this fleet serves '{Id}' (vocabulary {VocabSize})");
+        }
+
+        return other.LayoutFingerprint == LayoutFingerprint
+            ? null
+            : string.Create(
+                CultureInfo.InvariantCulture,
+                $"its KV layout is {other.LayoutFingerprint} (page of {other.PageTokens} tokens), this fleet's is {LayoutFingerprint} (page of {PageTokens} tokens)");
+    }
+}

@@ -1,0 +1,81 @@
+using ScriptedServe.Scripting;
+
+namespace ScriptedServe.Host.Engines;
+
+/// <summary>Some callable engines, immutable.</summary>
+/// <param name="engines">Sorted by id.</param>
+/// <param name="name">Names the set, the same in each snapshot of the fleet: turns of RoundRobin go by it.</param>
+/// <param name="whyEmpty">What to say where an engine is asked of an empty set.</param>
+internal sealed class HostEngineSet(HostEngine[] engines, string name, RoundRobinCounters turns, Func<string> whyEmpty) : EngineSet
+{
+    private readonly RoundRobinCounters.Counter turn = turns.Of(name);
+    private readonly RoundRobinCounters.Counter tie = turns.Of(name + "|ties");
+
+    public override int Count => engines.Length;
+
+    public override Engine this[int index] =>
+        (uint)index < (uint)engines.Length
+            ? engines[index]
+            : throw new ArgumentOutOfRangeException(nameof(index), $"No engine {index}: the set '{name}' has {engines.Length}.");
+
+    public override Engine LeastLoaded() => LeastLoaded(engines);
+
+    public override Engine RoundRobin() => engines.Length > 0 ? engines[turn.Next(engines.Length)] : throw Empty();
+
+    public override Engine LongestPrefix(Request request)
+    {
+        var best = new List<HostEngine>(engines.Length);
+        var longest = -1;
+        foreach (var engine in engines)
+        {
+            var cached = engine.CachedTokens(request);
+            if (cached > longest)
+            {
+                longest = cached;
+                best.Clear();
+            }
+
+            if (cached == longest)
+            {
+                best.Add(engine);
+            }
+        }
+
+        return LeastLoaded(best);
+    }
+
+    public override EngineSet Where(Func<Engine, bool> condition)
+    {
+        ArgumentNullException.ThrowIfNull(condition);
+        HostEngine[] those = [.. engines.Where(engine => condition(engine))];
+        return new HostEngineSet(those, $"{name}:{string.Join(',', those.Select(engine => engine.Id))}", turns, () => "no engine meets the router's condition");
+    }
+
+    public IEnumerator<Engine> Engines() => engines.AsEnumerable<Engine>().GetEnumerator();
+
+    private HostEngine LeastLoaded(IReadOnlyList<HostEngine> among)
+    {
+        if (among.Count == 0)
+        {
+            throw Empty();
+        }
+
+        // Beginning at another place each time lets ties go round.
+        var first = tie.Next(among.Count);
+        var best = among[first];
+        var least = best.Member.Work.Ahead;
+        for (var i = 1; i < among.Count; i++)
+        {
+            var engine = among[(first + i) % among.Count];
+            var ahead = engine.Member.Work.Ahead;
+            if (ahead.CompareTo(least) < 0)
+            {
+                (best, least) = (engine, ahead);
+            }
+        }
+
+        return best;
+    }
+
+    private EngineException Empty() => new("", EngineError.Unavailable, $"No engine to call: {whyEmpty()}.");
+}

@@ -1,0 +1,100 @@
+using System.Globalization;
+using System.Security.Cryptography;
+
+namespace ScriptedServe.Host.Engines.Supervision;
+
+/// <summary>What all local engines of a host have in common, from its options.</summary>
+/// <param name="Devices">One an engine, in turns: <c>cpu</c>, or <c>cuda:0</c>, <c>cuda:1</c>.</param>
+/// <param name="SecretFile">The cluster's secret, shared with attached engines; null: a new one for this host alone.</param>
+internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? KvMemory, string? PageTokens, string? SecretFile);
+
+/// <summary>The engines that this host starts, and the private folder of their sockets and secret.</summary>
+internal sealed class LocalEngines : IAsyncDisposable
+{
+    private readonly Dictionary<string, LocalEngine> engines = new(StringComparer.Ordinal);
+    private readonly DirectoryInfo folder;
+    private readonly EngineFleet fleet;
+
+    public LocalEngines(EngineFleet fleet, IEngineLauncher launcher, LocalEngineSettings local, SupervisionSettings supervision, TimeProvider time, ILogger<LocalEngines> logger)
+    {
+        this.fleet = fleet;
+
+        // Readable by this user alone (0700): who reaches an engine's socket can use the engine.
+        folder = Directory.CreateTempSubdirectory("scriptedserve-");
+        var secret = local.SecretFile ?? NewSecret(Path.Combine(folder.FullName, "cluster-secret"));
+        for (var i = 0; i < local.Count; i++)
+        {
+            var id = $"engine-{i.ToString(CultureInfo.InvariantCulture)}";
+            var labels = DefaultLabels(i, local.Count);
+            var device = local.Devices[i % local.Devices.Count];
+            engines[id] = new LocalEngine(
+                fleet,
+                fleet.AddLocal(id, labels),
+                launcher,
+                launches => new EngineLaunch(
+                    id,
+                    labels,
+                    Path.Combine(folder.FullName, string.Create(CultureInfo.InvariantCulture, $"{id}.{launches}.sock")),
+                    local.ModelFolder,
+                    device,
+                    local.Threads,
+                    local.KvMemory,
+                    local.PageTokens,
+                    secret),
+                supervision,
+                time,
+                logger);
+        }
+    }
+
+    public void Start()
+    {
+        foreach (var engine in engines.Values)
+        {
+            engine.Start();
+        }
+    }
+
+    /// <exception cref="FleetException">No local engine of this id.</exception>
+    public void Restart(string id) => Find(id).Restart();
+
+    public bool Contains(string id) => engines.ContainsKey(id);
+
+    /// <summary>Ends a local engine for good and takes it out of the fleet.</summary>
+    public async Task RemoveAsync(string id)
+    {
+        await Find(id).DisposeAsync();
+        await fleet.DetachAsync(id);
+        engines.Remove(id);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Task.WhenAll(engines.Values.Select(engine => engine.DisposeAsync().AsTask()));
+        try
+        {
+            folder.Delete(recursive: true);
+        }
+        catch (IOException)
+        {
+            // Left to the system's cleaning of temporary files.
+        }
+    }
+
+    /// <summary>The default pair is one prefill and one decode engine; of more, the first half prefills. A single engine has no role: roles fall back to it.</summary>
+    internal static IReadOnlyList<string> DefaultLabels(int index, int count) => count < 2 ? [] : index < count / 2 ? ["prefill"] : ["decode"];
+
+    private LocalEngine Find(string id) =>
+        engines.TryGetValue(id, out var engine)
+            ? engine
+            : throw new FleetException(FleetProblem.NotPossible, $"Engine '{id}' was not started by this host; it has to be restarted where it runs.");
+
+    private static string NewSecret(string path)
+    {
+        using var file = new FileStream(path, OperatingSystem.IsWindows()
+            ? new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write }
+            : new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
+        file.Write(System.Text.Encoding.ASCII.GetBytes(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32))));
+        return path;
+    }
+}

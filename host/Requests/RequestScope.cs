@@ -1,0 +1,154 @@
+namespace ScriptedServe.Host.Requests;
+
+/// <summary>Something a request holds on an engine, to be given back when the request ends.</summary>
+internal interface IRequestHold
+{
+    /// <summary>True for a stream that may stand still because its reader went away: it is closed before running calls are waited for.</summary>
+    bool IsOpenCall { get; }
+
+    /// <summary>Gives it back. Never throws: an engine that does not answer ends the hold by its lease.</summary>
+    Task EndAsync();
+}
+
+/// <summary>
+/// All that a request holds on engines: its running calls, open streams and unused reservations. Ending the scope
+/// 1. refuses new calls, 2. cancels running ones, 3. closes streams that nobody reads, 4. waits for calls to settle,
+/// 5. gives back what is held. It does so however the router ended.
+/// Thread-safe.
+/// </summary>
+internal sealed class RequestScope : IDisposable
+{
+    private readonly Lock gate = new();
+    private readonly Dictionary<object, IRequestHold> holds = new(ReferenceEqualityComparer.Instance);
+    private readonly CancellationTokenSource cancel;
+    private readonly TimeProvider time;
+    private readonly TimeSpan patience;
+    private int runningCalls;
+    private TaskCompletionSource? settled;
+    private Task? ending;
+
+    /// <param name="patience">How long ending waits for running calls that do not observe their cancellation.</param>
+    /// <param name="outer">Tokens whose cancellation cancels the request: the client's, the deadline's, the host's.</param>
+    public RequestScope(TimeProvider time, TimeSpan patience, params CancellationToken[] outer)
+    {
+        this.time = time;
+        this.patience = patience;
+        cancel = outer.Length == 0 ? new CancellationTokenSource() : CancellationTokenSource.CreateLinkedTokenSource(outer);
+        Token = cancel.Token;
+    }
+
+    /// <summary>Fires when the request is cancelled or its scope ends.</summary>
+    public CancellationToken Token { get; }
+
+    public bool HasEnded
+    {
+        get
+        {
+            lock (gate)
+            {
+                return ending is not null;
+            }
+        }
+    }
+
+    /// <summary>Registers a call that runs; false once the scope has ended. Pair with <see cref="ExitCall"/>.</summary>
+    public bool TryEnterCall()
+    {
+        lock (gate)
+        {
+            if (ending is not null)
+            {
+                return false;
+            }
+
+            runningCalls++;
+            return true;
+        }
+    }
+
+    public void ExitCall()
+    {
+        TaskCompletionSource? last = null;
+        lock (gate)
+        {
+            if (--runningCalls == 0)
+            {
+                last = settled;
+            }
+        }
+
+        last?.TrySetResult();
+    }
+
+    /// <summary>Holds something until it is let go or the scope ends. Of one key the first hold counts. Allowed while a call runs, also during the ending.</summary>
+    public void Hold(object key, IRequestHold hold)
+    {
+        lock (gate)
+        {
+            holds.TryAdd(key, hold);
+        }
+    }
+
+    public void LetGo(object key)
+    {
+        lock (gate)
+        {
+            holds.Remove(key);
+        }
+    }
+
+    /// <summary>Ends the scope; further calls await the same ending. Does not throw.</summary>
+    public Task EndAsync()
+    {
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task calls;
+        lock (gate)
+        {
+            if (ending is not null)
+            {
+                return ending;
+            }
+
+            ending = done.Task;
+            if (runningCalls == 0)
+            {
+                calls = Task.CompletedTask;
+            }
+            else
+            {
+                settled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                calls = settled.Task;
+            }
+        }
+
+        return EndCoreAsync(calls, done);
+    }
+
+    public void Dispose() => cancel.Dispose();
+
+    private async Task EndCoreAsync(Task calls, TaskCompletionSource done)
+    {
+        try
+        {
+            await cancel.CancelAsync();
+            await EndHolds(hold => hold.IsOpenCall);
+            await calls.WaitAsync(patience, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await EndHolds(static _ => true);
+        }
+        finally
+        {
+            done.TrySetResult();
+        }
+    }
+
+    private Task EndHolds(Func<IRequestHold, bool> which)
+    {
+        IRequestHold[] held;
+        lock (gate)
+        {
+            held = [.. holds.Values.Where(which)];
+        }
+
+        return Task.WhenAll(held.Select(hold => hold.EndAsync()));
+    }
+}

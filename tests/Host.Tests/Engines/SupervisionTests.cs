@@ -1,0 +1,205 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging.Abstractions;
+using ScriptedServe.Host.Engines;
+using ScriptedServe.Host.Engines.Supervision;
+
+namespace ScriptedServe.Host.Tests.Engines;
+
+public sealed class SupervisionTests
+{
+    private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(100);
+
+    [Fact]
+    public async Task A_dead_engine_is_lost_with_its_last_words_and_started_again()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world);
+        await using var local = Local(world, launcher, count: 2);
+        local.Start();
+        await world.EventuallyAsTimePasses(() => world.Fleet.ServingCount == 2, Step);
+
+        world.Time.Advance(TimeSpan.FromMinutes(1));
+        launcher.Processes[^1].Die(134, "out of memory");
+        await world.EventuallyAsTimePasses(() => world.Fleet.ServingCount == 2 && launcher.Processes.Count == 3, Step);
+
+        var lost = Assert.Single(world.Events, change => change.To == EngineState.Lost);
+        Assert.Equal("its process ended with exit code 134; it last wrote: out of memory", lost.Reason);
+        Assert.Equal(1, world.Fleet.Find(lost.Engine).Restarts);
+    }
+
+    [Fact]
+    public async Task An_engine_that_keeps_dying_at_once_is_given_up_with_the_reason_and_comes_back_on_restart()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world) { DiesAtOnce = "no such model" };
+        await using var local = Local(world, launcher, count: 1);
+        local.Start();
+        var engine = world.Fleet.Find("engine-0");
+
+        await world.EventuallyAsTimePasses(() => engine.State == EngineState.Failed, TimeSpan.FromSeconds(1));
+        Assert.Equal(5, launcher.Processes.Count);
+        Assert.Contains("no such model", engine.Reason, StringComparison.Ordinal);
+        Assert.Contains("5 starts", engine.Reason, StringComparison.Ordinal);
+
+        launcher.DiesAtOnce = null;
+        local.Restart("engine-0");
+        await world.EventuallyAsTimePasses(() => engine.State == EngineState.Serving, Step);
+    }
+
+    [Fact]
+    public void Waits_double_with_each_quick_death_until_the_engine_is_given_up()
+    {
+        var policy = new RestartPolicy(new SupervisionSettings());
+        var quick = TimeSpan.FromSeconds(1);
+
+        Assert.Equal([0.5, 1, 2, 4], Enumerable.Range(0, 4).Select(_ => policy.Died(quick)!.Value.TotalSeconds));
+        Assert.Null(policy.Died(quick));
+        Assert.Equal(0.5, policy.Died(TimeSpan.FromMinutes(5))!.Value.TotalSeconds);
+    }
+
+    [Fact]
+    public async Task A_process_that_never_answers_is_killed_with_the_setting_named()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world) { Answers = false };
+        await using var local = Local(world, launcher, count: 1);
+        local.Start();
+
+        await world.EventuallyAsTimePasses(() => launcher.Processes.Count == 2, TimeSpan.FromSeconds(1));
+
+        Assert.Contains(world.Events, change => change.To == EngineState.Lost && change.Reason!.Contains("--engine-start-timeout", StringComparison.Ordinal));
+        Assert.True(launcher.Processes[0].Ended);
+    }
+
+    [Fact]
+    public async Task Stopping_asks_each_process_to_end_and_kills_one_that_does_not()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world) { IgnoresTerminate = true };
+        var local = Local(world, launcher, count: 2);
+        local.Start();
+        await world.EventuallyAsTimePasses(() => world.Fleet.ServingCount == 2, Step);
+
+        var stopped = local.DisposeAsync().AsTask();
+        await world.EventuallyAsTimePasses(() => stopped.IsCompleted, TimeSpan.FromSeconds(1));
+
+        Assert.All(launcher.Processes, process => Assert.Equal((true, true), (process.Terminated, process.Ended)));
+        Assert.Equal(0, world.Fleet.ServingCount);
+    }
+
+    [Fact]
+    public async Task The_default_pair_is_one_prefill_and_one_decode_engine_on_private_sockets()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world);
+        await using var local = Local(world, launcher, count: 2);
+        local.Start();
+        await world.EventuallyAsTimePasses(() => world.Fleet.ServingCount == 2, Step);
+
+        Assert.Equal("engine-0", Assert.Single(world.Fleet.Scripts.Role("prefill")).Id);
+        Assert.Equal("engine-1", Assert.Single(world.Fleet.Scripts.Role("decode")).Id);
+        var folder = Path.GetDirectoryName(launcher.Launches.First().Listen)!;
+        if (!OperatingSystem.IsWindows())
+        {
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(folder));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(launcher.Launches.First().SecretFile));
+        }
+    }
+
+    private static LocalEngines Local(FakeWorld world, FakeLauncher launcher, int count) => new(
+        world.Fleet,
+        launcher,
+        new LocalEngineSettings(count, "model", ["cpu"], 1, null, null, null),
+        new SupervisionSettings(),
+        world.Time,
+        NullLogger<LocalEngines>.Instance);
+
+    private sealed class FakeLauncher(FakeWorld world) : IEngineLauncher
+    {
+        private readonly List<FakeProcess> processes = [];
+
+        public ConcurrentQueue<EngineLaunch> Launches { get; } = new();
+
+        public string? DiesAtOnce { get; set; }
+
+        public bool Answers { get; set; } = true;
+
+        public bool IgnoresTerminate { get; set; }
+
+        public IReadOnlyList<FakeProcess> Processes
+        {
+            get
+            {
+                lock (processes)
+                {
+                    return [.. processes];
+                }
+            }
+        }
+
+        public IEngineProcess Launch(EngineLaunch launch, Action<string> line)
+        {
+            Launches.Enqueue(launch);
+            var engine = new FakeEngine(launch.Id);
+            if (!Answers || DiesAtOnce is not null)
+            {
+                engine.Die();
+            }
+
+            world.Reachable($"unix:{launch.Listen}", engine);
+            var process = new FakeProcess(engine, line, IgnoresTerminate);
+            lock (processes)
+            {
+                processes.Add(process);
+            }
+
+            if (DiesAtOnce is { } words)
+            {
+                process.Die(1, words);
+            }
+
+            return process;
+        }
+    }
+
+    private sealed class FakeProcess(FakeEngine engine, Action<string> line, bool ignoresTerminate) : IEngineProcess
+    {
+        private readonly TaskCompletionSource<int> exited = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public int Id => 4711;
+
+        public Task<int> Exited => exited.Task;
+
+        public bool Ended => exited.Task.IsCompleted;
+
+        public bool Terminated { get; private set; }
+
+        public void Die(int code, string lastWords)
+        {
+            line(lastWords);
+            exited.TrySetResult(code);
+            engine.Die();
+        }
+
+        public void Terminate()
+        {
+            Terminated = true;
+            if (!ignoresTerminate)
+            {
+                Kill();
+            }
+        }
+
+        public void Kill()
+        {
+            if (exited.TrySetResult(137))
+            {
+                engine.Die();
+            }
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
