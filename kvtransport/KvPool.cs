@@ -26,6 +26,19 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
         return new Span<byte>(PagePointer(layer, page), Layout.PageBytes);
     }
 
+    /// <summary>
+    /// Copies a page over all layers (copy-on-write). The pages must differ, and nobody may write either meanwhile.
+    /// Virtual for pools whose pointers the CPU cannot follow.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">No such page.</exception>
+    public virtual void CopyPage(int from, int to)
+    {
+        for (var layer = 0; layer < Layout.Layers; layer++)
+        {
+            Page(layer, from).CopyTo(Page(layer, to));
+        }
+    }
+
     public void Dispose()
     {
         Dispose(true);

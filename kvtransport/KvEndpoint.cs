@@ -1,0 +1,300 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using ScriptedServe.KvTransport.Address;
+using ScriptedServe.KvTransport.Memory;
+using ScriptedServe.KvTransport.Receiving;
+
+namespace ScriptedServe.KvTransport;
+
+/// <summary>
+/// The receiving end of one engine: owns the listeners, the connections and the grants over a pool that it does not own. With a <see cref="SharedKvPool"/> and a unix
+/// socket, senders of this machine write the pool themselves; everyone else sends over TCP. Dispose it before the pool.
+/// </summary>
+public sealed class KvEndpoint : IKvReceiver
+{
+    private readonly KvPool _pool;
+    private readonly KvEndpointOptions _options;
+    private readonly KvAddressCodec _codec;
+    private readonly GrantTable _table;
+    private readonly GrantLedger _ledger;
+    private readonly ShmRoute? _shm;
+    private readonly TcpRoute? _tcp;
+    private readonly List<Socket> _listeners = [];
+    private readonly List<Task> _accepting = [];
+    private readonly ConcurrentDictionary<Task, byte> _connections = new();
+    private readonly SemaphoreSlim _places;
+    private readonly CancellationTokenSource _shutdown = new();
+    private Task? _disposal;
+
+    private KvEndpoint(KvPool pool, KvEndpointOptions options)
+    {
+        _pool = pool;
+        _options = options;
+        _codec = new KvAddressCodec(options.ClusterSecret);
+        _places = new SemaphoreSlim(options.MaxConnections);
+        try
+        {
+            if (options.UnixPath is { } path)
+            {
+                _listeners.Add(ListenUnix(path));
+            }
+
+            if (options.TcpBind is { } bind)
+            {
+                var (listener, port) = ListenTcp(bind);
+                _listeners.Add(listener);
+                _tcp = new TcpRoute(options.AdvertisedHost ?? bind.Address.ToString(), port);
+            }
+        }
+        catch
+        {
+            _listeners.ForEach(listener => listener.Dispose());
+            throw;
+        }
+
+        if (pool is SharedKvPool shared)
+        {
+            _table = shared.Grants;
+            _shm = options.UnixPath is null ? null : new ShmRoute(shared.Path, shared.Nonce, options.UnixPath);
+        }
+        else
+        {
+            _table = GrantTable.InPrivateMemory(SharedKvPool.DefaultGrantSlots, SharedKvPool.DefaultGrantSlots);
+        }
+
+        _ledger = new GrantLedger(_table);
+        _accepting.AddRange(_listeners.Select(listener => Task.Run(() => AcceptAsync(listener))));
+    }
+
+    /// <summary>The TCP port listened on, or null.</summary>
+    public int? TcpPort => _tcp?.Port;
+
+    /// <summary>Connections of senders now.</summary>
+    public int Connections => _connections.Count;
+
+    /// <summary>Sending sessions now.</summary>
+    public int Sessions => _ledger.CellsInUse;
+
+    /// <exception cref="ArgumentException">The options are wrong; the message names each fault.</exception>
+    /// <exception cref="IOException">The unix socket's path is in use by a live process, or cannot be made.</exception>
+    /// <exception cref="SocketException">The TCP address cannot be bound.</exception>
+    public static KvEndpoint Start(KvPool pool, KvEndpointOptions options)
+    {
+        options.Validate(pool);
+        return new KvEndpoint(pool, options);
+    }
+
+    public IKvGrant Grant(string reservationId, ReadOnlySpan<int> pages, int begin, int end, Action<IKvGrant>? arrived = null)
+    {
+        ObjectDisposedException.ThrowIf(_disposal is not null, this);
+        CheckPages(pages, begin, end);
+        var copy = pages.ToArray();
+        var grant = _ledger.Add((slot, generation) => new KvGrant(reservationId, copy, begin, end, _table, slot, generation, _options.TimeProvider, arrived, _ledger.Remove));
+        try
+        {
+            grant.Address = _codec.Encode(new KvAddress(
+                _options.EngineId, _options.Epoch, reservationId, grant.Slot, grant.Generation, _pool.Layout.Fingerprint, begin, end, copy, _shm, _tcp));
+        }
+        catch
+        {
+            _ = grant.RevokeAsync();
+            throw;
+        }
+
+        if (begin == end)
+        {
+            _ = grant.CommitAsync(begin, end);
+        }
+
+        return grant;
+    }
+
+    /// <summary>Free and held add up. For tests, and when idle.</summary>
+    /// <exception cref="InvalidOperationException">They do not.</exception>
+    public void CheckIntegrity() => _ledger.CheckIntegrity();
+
+    /// <summary>
+    /// Closes the listeners and all connections and ends all grants. Does not wait for senders of other processes that are within a copy: their mapping outlives
+    /// the pool, and what they write is nobody's any more.
+    /// </summary>
+    public ValueTask DisposeAsync()
+    {
+        lock (_listeners)
+        {
+            _disposal ??= DisposeCoreAsync();
+        }
+
+        return new ValueTask(_disposal);
+    }
+
+    private async Task DisposeCoreAsync()
+    {
+        await _shutdown.CancelAsync();
+        _listeners.ForEach(listener => listener.Dispose());
+        await Task.WhenAll(_accepting);
+        await Task.WhenAll(_connections.Keys);
+        foreach (var grant in _ledger.All)
+        {
+            await grant.GiveUpAsync();
+        }
+
+        if (_options.UnixPath is { } path)
+        {
+            File.Delete(path);
+        }
+
+        _places.Dispose();
+        _shutdown.Dispose();
+    }
+
+    private void CheckPages(ReadOnlySpan<int> pages, int begin, int end)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(begin);
+        ArgumentOutOfRangeException.ThrowIfLessThan(end, begin);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(end - begin, KvAddressCodec.MaxTokens);
+        var expected = PageSlice.PagesOf(_pool.Layout, begin, end);
+        if (pages.Length != expected)
+        {
+            throw new ArgumentException($"{pages.Length} pages for tokens [{begin}, {end}); with {_pool.Layout.PageTokens} tokens a page they need {expected}.", nameof(pages));
+        }
+
+        var seen = new HashSet<int>(pages.Length);
+        foreach (var page in pages)
+        {
+            if (page < 0 || page >= _pool.Pages || !seen.Add(page))
+            {
+                throw new ArgumentException($"Page {page} is not one of the pool's {_pool.Pages}, or occurs twice.", nameof(pages));
+            }
+        }
+    }
+
+    private async Task AcceptAsync(Socket listener)
+    {
+        try
+        {
+            while (true)
+            {
+                await _places.WaitAsync(_shutdown.Token);
+                Socket socket;
+                try
+                {
+                    socket = await listener.AcceptAsync(_shutdown.Token);
+                }
+                catch (SocketException)
+                {
+                    // The peer was gone before it was accepted, or descriptors are short: neither ends the listener.
+                    _places.Release();
+                    await Task.Delay(TimeSpan.FromMilliseconds(20), _options.TimeProvider, _shutdown.Token);
+                    continue;
+                }
+
+                Track(ServeAsync(socket));
+            }
+        }
+        catch (Exception fault) when (fault is OperationCanceledException or ObjectDisposedException)
+        {
+            // Disposal.
+        }
+    }
+
+    private async Task ServeAsync(Socket socket)
+    {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            SetOptions(socket);
+            using var connection = new KvConnection(socket, _pool, _table, _ledger, Authenticate, _options);
+            await connection.RunAsync(_shutdown.Token);
+        }
+        finally
+        {
+            _places.Release();
+        }
+    }
+
+    private void Track(Task connection)
+    {
+        _connections.TryAdd(connection, 0);
+        connection.ContinueWith(done => _connections.TryRemove(done, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    private KvAddress Authenticate(ReadOnlyMemory<byte> bytes)
+    {
+        var address = _codec.Decode(bytes.Span);
+        if (address.EngineId != _options.EngineId || address.Epoch != _options.Epoch)
+        {
+            throw new KvTransportException(KvFault.WrongEpoch,
+                $"The KV address is of engine {address.EngineId}, epoch {address.Epoch}; this is {_options.EngineId}, epoch {_options.Epoch}. The engine has been restarted since.");
+        }
+
+        address.CheckAgainst(_pool.Layout);
+        return address;
+    }
+
+    internal static void SetOptions(Socket socket)
+    {
+        if (socket.AddressFamily != AddressFamily.Unix)
+        {
+            socket.NoDelay = true;
+            // A machine that vanished sends nothing; without this its connection would stay for ever.
+            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+        }
+    }
+
+    private static Socket ListenUnix(string path)
+    {
+        if (File.Exists(path))
+        {
+            using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                probe.Connect(new UnixDomainSocketEndPoint(path));
+            }
+            catch (SocketException)
+            {
+                // Left behind by a process that is gone.
+                File.Delete(path);
+            }
+
+            if (probe.Connected)
+            {
+                throw new IOException($"The unix socket {path} is in use by another process; give this engine a UnixPath of its own.");
+            }
+        }
+
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            listener.Bind(new UnixDomainSocketEndPoint(path));
+            if (!OperatingSystem.IsWindows())
+            {
+                File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            }
+
+            listener.Listen(512);
+            return listener;
+        }
+        catch
+        {
+            listener.Dispose();
+            throw;
+        }
+    }
+
+    private static (Socket Listener, int Port) ListenTcp(IPEndPoint bind)
+    {
+        var listener = new Socket(bind.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            listener.Bind(bind);
+            listener.Listen(512);
+            return (listener, ((IPEndPoint)listener.LocalEndPoint!).Port);
+        }
+        catch
+        {
+            listener.Dispose();
+            throw;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+using System.Net.Sockets;
+using ScriptedServe.KvTransport.Address;
+using ScriptedServe.KvTransport.Memory;
+using ScriptedServe.KvTransport.MessagePack;
+using ScriptedServe.KvTransport.Wire;
+
+namespace ScriptedServe.KvTransport.Receiving;
+
+/// <summary>
+/// One sender's connection to an endpoint, from its acceptance to its end; steps as numbered at <see cref="Message"/>. Whatever the peer sends or fails to
+/// send ends this connection and no other.
+/// </summary>
+internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table, GrantLedger ledger, Func<ReadOnlyMemory<byte>, KvAddress> authenticate, KvEndpointOptions options) : IDisposable
+{
+    private readonly FrameStream _stream = new(socket, inputBytes: 64 << 10, outputBytes: 4 << 10);
+
+    /// <summary>Serves until the peer closes, misbehaves, or <paramref name="shutdown"/>. Never fails.</summary>
+    public async Task RunAsync(CancellationToken shutdown)
+    {
+        var limit = options.OpenTimeout;
+        try
+        {
+            while (await ReadOpenAsync(limit, shutdown) is { } open)
+            {
+                await RunSessionAsync(open, shutdown);
+                limit = options.IdleTimeout;
+            }
+        }
+        catch (Exception fault) when (Refusal(fault) is { } refusal)
+        {
+            await RefuseAsync(refusal, shutdown);
+        }
+        catch (Exception fault) when (fault is OperationCanceledException or SocketException or EndOfStreamException)
+        {
+            // Too slow, gone, or we are going: nobody to tell.
+        }
+    }
+
+    public void Dispose() => _stream.Dispose();
+
+    private static Message? Refusal(Exception fault) => fault switch
+    {
+        KvTransportException refused => Message.Refuse(refused.Fault, refused.Message),
+        MessagePackException malformed => Message.Refuse(KvFault.Malformed, malformed.Message),
+        OperationCanceledException or SocketException or EndOfStreamException => null,
+        _ => Message.Refuse(KvFault.Internal, $"The receiver failed: {fault.Message}"),
+    };
+
+    /// <summary>(1) of the protocol, as far as it can be judged without a grant.</summary>
+    private async Task<Message?> ReadOpenAsync(TimeSpan limit, CancellationToken shutdown)
+    {
+        using var timeout = new CancellationTokenSource(limit, options.TimeProvider);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, shutdown);
+        if (await _stream.ReadAsync(either.Token) is not { } message)
+        {
+            return null;
+        }
+
+        if (message.Kind != MessageKind.Open)
+        {
+            throw new MessagePackException($"Expected Open, received {message.Kind}.");
+        }
+
+        return message.First == Message.ProtocolVersion
+            ? message
+            : throw new KvTransportException(KvFault.UnsupportedVersion, $"The sender speaks version {message.First} of the KV protocol; this engine speaks {Message.ProtocolVersion}.");
+    }
+
+    private async Task RunSessionAsync(Message open, CancellationToken shutdown)
+    {
+        var sharedMemory = open.Second != 0;
+        var address = authenticate(open.Address);
+        var grant = ledger.Find(address);
+        if (sharedMemory && socket.AddressFamily != AddressFamily.Unix)
+        {
+            // Only a unix socket's end proves that its process no longer writes.
+            throw new KvTransportException(KvFault.Malformed, "Shared memory is controlled over the unix socket only.");
+        }
+
+        var cell = ledger.TakeCell();
+        grant.SessionOpened();
+        try
+        {
+            await _stream.SendAsync(Message.Accept(cell), shutdown);
+            if (sharedMemory)
+            {
+                await ControlSharedMemoryAsync(grant, shutdown);
+            }
+            else
+            {
+                await ReceiveStreamAsync(grant, cell, shutdown);
+            }
+
+            ledger.ReturnCell(cell);
+            cell = -1;
+        }
+        finally
+        {
+            await EndSessionAsync(grant, cell, sharedMemory, shutdown);
+        }
+
+        // The session holds nothing any more, and only now is the sender told so.
+        await _stream.SendAsync(Message.Of(MessageKind.Closed), shutdown);
+    }
+
+    /// <summary>
+    /// Takes back what a session still holds. A writer of shared memory that is within a copy is not stopped by losing us: only the end of its process, or
+    /// its own close after it left, ends it. Either shows as the end of its side of the socket.
+    /// </summary>
+    private async Task EndSessionAsync(KvGrant grant, int cell, bool sharedMemory, CancellationToken shutdown)
+    {
+        if (cell >= 0)
+        {
+            if (sharedMemory && table.IsInside(cell))
+            {
+                await SkipToEndAsync(shutdown);
+            }
+
+            if (!shutdown.IsCancellationRequested || !table.IsInside(cell) || !sharedMemory)
+            {
+                ledger.ReturnCell(cell);
+            }
+        }
+
+        grant.SessionClosed();
+        ledger.Recheck(grant.Slot);
+    }
+
+    private async Task ControlSharedMemoryAsync(KvGrant grant, CancellationToken shutdown)
+    {
+        while (true)
+        {
+            var message = await NextAsync(shutdown);
+            switch (message.Kind)
+            {
+                case MessageKind.Left:
+                    ledger.Recheck(grant.Slot);
+                    break;
+                case MessageKind.Commit:
+                    await CommitAsync(grant, message, shutdown);
+                    break;
+                case MessageKind.Close:
+                    return;
+                default:
+                    throw new MessagePackException($"A session over shared memory does not send {message.Kind}.");
+            }
+        }
+    }
+
+    private async Task ReceiveStreamAsync(KvGrant grant, int cell, CancellationToken shutdown)
+    {
+        var written = new RangeSet[pool.Layout.Layers];
+        for (var layer = 0; layer < written.Length; layer++)
+        {
+            written[layer] = new RangeSet();
+        }
+
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(shutdown, grant.Revoked);
+        try
+        {
+            while (true)
+            {
+                var message = await NextAsync(either.Token);
+                switch (message.Kind)
+                {
+                    case MessageKind.Write:
+                        await WriteAsync(grant, cell, message, either.Token);
+                        written[message.First].Add(message.Second, message.Third);
+                        break;
+                    case MessageKind.Commit:
+                        if (Array.FindIndex(written, ranges => !ranges.Covers(message.First, message.Second)) is >= 0 and var layer)
+                        {
+                            throw new KvTransportException(KvFault.Incomplete, $"Commit of tokens [{message.First}, {message.Second}) of which layer {layer} was not sent.");
+                        }
+
+                        await CommitAsync(grant, message, either.Token);
+                        break;
+                    case MessageKind.Close:
+                        return;
+                    default:
+                        throw new MessagePackException($"A stream session does not send {message.Kind}.");
+                }
+            }
+        }
+        catch (OperationCanceledException) when (!shutdown.IsCancellationRequested)
+        {
+            throw grant.Over();
+        }
+    }
+
+    /// <summary>Reads the KV that follows a Write straight into the grant's pages. Checked before the first byte, fenced as every writer is.</summary>
+    private async Task WriteAsync(KvGrant grant, int cell, Message write, CancellationToken cancellationToken)
+    {
+        var (layer, begin, end) = (write.First, write.Second, write.Third);
+        if (layer < 0 || layer >= pool.Layout.Layers || begin < grant.Begin || end > grant.End || begin >= end)
+        {
+            throw new KvTransportException(KvFault.OutOfRange,
+                $"A write of layer {layer}, tokens [{begin}, {end}); reservation {grant.ReservationId} holds [{grant.Begin}, {grant.End}) in {pool.Layout.Layers} layers.");
+        }
+
+        grant.Touch();
+        var state = table.Enter(cell, grant.Slot, grant.Generation);
+        try
+        {
+            if (state == GrantState.Open)
+            {
+                await ReceivePagesAsync(grant, layer, begin, end, cancellationToken);
+            }
+        }
+        finally
+        {
+            if (!table.Leave(cell, grant.Slot, grant.Generation))
+            {
+                ledger.Recheck(grant.Slot);
+            }
+        }
+
+        if (state == GrantState.Closed)
+        {
+            throw grant.Over();
+        }
+
+        if (state == GrantState.Complete)
+        {
+            await _stream.SkipPayloadAsync(PageSlice.BytesOf(pool.Layout, begin, end), cancellationToken);
+        }
+    }
+
+    private async Task ReceivePagesAsync(KvGrant grant, int layer, int begin, int end, CancellationToken cancellationToken)
+    {
+        using var window = new PageMemory();
+        var firstPage = (begin / pool.Layout.PageTokens) - (grant.Begin / pool.Layout.PageTokens);
+        for (var index = 0; index < PageSlice.PagesOf(pool.Layout, begin, end); index++)
+        {
+            var slice = PageSlice.Of(pool.Layout, begin, end, index);
+            for (var segment = 0; segment < slice.Segments; segment++)
+            {
+                await _stream.ReadPayloadAsync(window.Segment(pool, layer, grant.Pages[firstPage + index], slice, segment), cancellationToken);
+            }
+        }
+    }
+
+    private async Task CommitAsync(KvGrant grant, Message commit, CancellationToken cancellationToken)
+    {
+        await grant.CommitAsync(commit.First, commit.Second).WaitAsync(cancellationToken);
+        await _stream.SendAsync(Message.Of(MessageKind.Committed), cancellationToken);
+    }
+
+    private async Task<Message> NextAsync(CancellationToken cancellationToken) =>
+        await _stream.ReadAsync(cancellationToken) ?? throw new EndOfStreamException("The sender closed within a session.");
+
+    /// <summary>Says why, then reads what the peer still sends: closing at once would destroy the message on its way.</summary>
+    private async Task RefuseAsync(Message refusal, CancellationToken shutdown)
+    {
+        using var timeout = new CancellationTokenSource(options.OpenTimeout, options.TimeProvider);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, shutdown);
+        try
+        {
+            await _stream.SendAsync(refusal, either.Token);
+            _stream.ShutdownSend();
+            await _stream.SkipToEndAsync(either.Token);
+        }
+        catch (Exception fault) when (fault is OperationCanceledException or SocketException)
+        {
+            // It did not want to know.
+        }
+    }
+
+    private async Task SkipToEndAsync(CancellationToken shutdown)
+    {
+        try
+        {
+            _stream.ShutdownSend();
+            await _stream.SkipToEndAsync(shutdown);
+        }
+        catch (Exception fault) when (fault is OperationCanceledException or SocketException)
+        {
+            // Reset is an end too; a shutdown is told apart by the caller.
+        }
+    }
+}

@@ -1,0 +1,241 @@
+using ScriptedServe.KvTransport.Memory;
+
+namespace ScriptedServe.KvTransport.Receiving;
+
+/// <summary>
+/// One grant's life: Open, then Complete when all has arrived, then Closed when revoked (or from Open directly). Its slot in the grant table tells senders
+/// the state; the rest is here, under one lock. No I/O.
+/// </summary>
+internal sealed class KvGrant : IKvGrant, IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly RangeSet _committed = new();
+    private readonly GrantTable _table;
+    private readonly TimeProvider _time;
+    private readonly Action<IKvGrant>? _arrived;
+    private readonly Action<KvGrant> _ended;
+    private readonly TaskCompletionSource _arrival = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _revoked = new();
+    private GrantState _state = GrantState.Open;
+    private TaskCompletionSource? _revocation;
+    private TaskCompletionSource? _writersGone;
+    private Task _completion = Task.CompletedTask;
+    private bool _hasArrived;
+    private bool _givenUp;
+    private int _sessions;
+    private long _lastUsed;
+
+    /// <param name="ended">Called once, when the revocation is over and the slot may serve another grant.</param>
+    public KvGrant(string reservationId, int[] pages, int begin, int end, GrantTable table, int slot, ulong generation, TimeProvider time, Action<IKvGrant>? arrived, Action<KvGrant> ended)
+    {
+        (ReservationId, Pages, Begin, End, Slot, Generation) = (reservationId, pages, begin, end, slot, generation);
+        (_table, _time, _arrived, _ended) = (table, time, arrived, ended);
+        _lastUsed = time.GetTimestamp();
+        Revoked = _revoked.Token;
+        table.Set(slot, generation, GrantState.Open);
+    }
+
+    public string ReservationId { get; }
+
+    public int[] Pages { get; }
+
+    public int Begin { get; }
+
+    public int End { get; }
+
+    public int Slot { get; }
+
+    public ulong Generation { get; }
+
+    public ReadOnlyMemory<byte> Address { get; set; }
+
+    public bool HasArrived => Volatile.Read(ref _hasArrived);
+
+    public Task Arrival => _arrival.Task;
+
+    public int Sessions => Volatile.Read(ref _sessions);
+
+    public long LastUsed => Volatile.Read(ref _lastUsed);
+
+    public int ArrivedTokens
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _committed.Count;
+            }
+        }
+    }
+
+    /// <summary>Cancelled when the grant is revoked, so that a stream session which waits for its peer's bytes lets go.</summary>
+    public CancellationToken Revoked { get; }
+
+    public void Touch() => Volatile.Write(ref _lastUsed, _time.GetTimestamp());
+
+    public void SessionOpened()
+    {
+        Interlocked.Increment(ref _sessions);
+        Touch();
+    }
+
+    public void SessionClosed() => Interlocked.Decrement(ref _sessions);
+
+    /// <summary>Counts [begin, end) as arrived. If that was the last part, returns after the arrival has been told.</summary>
+    /// <exception cref="KvTransportException">OutOfRange, or Ended.</exception>
+    public async Task CommitAsync(int begin, int end)
+    {
+        if (begin < Begin || end > End || begin > end)
+        {
+            throw new KvTransportException(KvFault.OutOfRange, $"Commit of tokens [{begin}, {end}) to reservation {ReservationId}, which holds [{Begin}, {End}).");
+        }
+
+        Task completion;
+        lock (_gate)
+        {
+            if (_state == GrantState.Closed)
+            {
+                throw Over();
+            }
+
+            Touch();
+            _committed.Add(begin, end);
+            if (_state == GrantState.Open && _committed.Covers(Begin, End))
+            {
+                // From here on nobody writes: what has arrived may be shared, and must not change any more.
+                SetState_NeedsLock(GrantState.Complete);
+                _completion = CompleteAsync();
+            }
+
+            // A sender whose part came twice is told Committed only once the whole has arrived, as the other is.
+            completion = _state == GrantState.Complete ? _completion : Task.CompletedTask;
+        }
+
+        await completion;
+        if (completion != Task.CompletedTask && !HasArrived)
+        {
+            throw Over();
+        }
+    }
+
+    public KvTransportException Over() => new(KvFault.Ended, $"Reservation {ReservationId} has ended: it was released, aborted, or its lease ran out.");
+
+    public Task RevokeAsync()
+    {
+        lock (_gate)
+        {
+            if (_revocation is not null)
+            {
+                return _revocation.Task;
+            }
+
+            _revocation = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            SetState_NeedsLock(GrantState.Closed);
+        }
+
+        _ = FinishRevocationAsync(_revocation);
+        return _revocation.Task;
+    }
+
+    /// <summary>A writer may have left: whoever waits for that looks again.</summary>
+    public void Recheck()
+    {
+        TaskCompletionSource? gone = null;
+        lock (_gate)
+        {
+            if (_writersGone is not null && _table.Writers(Slot) == 0)
+            {
+                (gone, _writersGone) = (_writersGone, null);
+            }
+        }
+
+        gone?.SetResult();
+    }
+
+    /// <summary>The endpoint is going away: ends the grant, and whoever waits for a writer that cannot be told to leave any more gets an error.</summary>
+    public async Task GiveUpAsync()
+    {
+        TaskCompletionSource? gone;
+        lock (_gate)
+        {
+            _givenUp = true;
+            (gone, _writersGone) = (_writersGone, null);
+        }
+
+        gone?.SetException(StillWritten());
+        await RevokeAsync().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    public void Dispose() => _revoked.Dispose();
+
+    private async Task CompleteAsync()
+    {
+        // Away from the caller's lock: what follows calls out.
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        await WritersGoneAsync();
+        lock (_gate)
+        {
+            if (_state != GrantState.Complete)
+            {
+                return;
+            }
+
+            Volatile.Write(ref _hasArrived, true);
+        }
+
+        _arrived?.Invoke(this);
+        _arrival.TrySetResult();
+    }
+
+    private async Task FinishRevocationAsync(TaskCompletionSource revocation)
+    {
+        try
+        {
+            await _revoked.CancelAsync();
+            await WritersGoneAsync();
+            // An arrival that is being told is told to its end first.
+            await _completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            _ended(this);
+            _arrival.TrySetCanceled(Revoked);
+            revocation.SetResult();
+        }
+        catch (ObjectDisposedException fault)
+        {
+            _arrival.TrySetCanceled(Revoked);
+            revocation.SetException(fault);
+        }
+
+        Dispose();
+    }
+
+    private Task WritersGoneAsync()
+    {
+        lock (_gate)
+        {
+            // Registered before the cells are read, so that a writer leaving meanwhile finds somebody to tell.
+            _writersGone ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            var task = _writersGone.Task;
+            if (_table.Writers(Slot) == 0)
+            {
+                _writersGone.SetResult();
+                _writersGone = null;
+            }
+            else if (_givenUp)
+            {
+                _writersGone.SetException(StillWritten());
+                _writersGone = null;
+            }
+
+            return task;
+        }
+    }
+
+    private ObjectDisposedException StillWritten() =>
+        new(nameof(KvEndpoint), $"The endpoint was disposed while a sender was writing to reservation {ReservationId}.");
+
+    private void SetState_NeedsLock(GrantState state)
+    {
+        _state = state;
+        _table.Set(Slot, Generation, state);
+    }
+}

@@ -1,0 +1,54 @@
+using ScriptedServe.KvTransport.Address;
+using ScriptedServe.KvTransport.Memory;
+using ScriptedServe.KvTransport.Wire;
+
+namespace ScriptedServe.KvTransport.Sending;
+
+/// <summary>Copies pages into the receiver's mapped pool, each call within the fence of <see cref="GrantTable"/>, whose steps are numbered there.</summary>
+/// <param name="cell">The session's cell in the receiver's table.</param>
+internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress address, int cell, FrameStream control) : IPageWriter
+{
+    public string Transport => "shm";
+
+    public async ValueTask<long> WriteAsync(int layer, ReadOnlyMemory<int> pages, int begin, int end, CancellationToken cancellationToken)
+    {
+        var table = remote.Grants;
+        var stillOpen = true;
+        var state = GrantState.Closed;
+        try
+        {
+            state = table.Enter(cell, address.Slot, address.Generation);
+            if (state == GrantState.Open)
+            {
+                Copy(layer, pages.Span, begin, end);
+            }
+        }
+        finally
+        {
+            stillOpen = table.Leave(cell, address.Slot, address.Generation);
+        }
+
+        if (!stillOpen)
+        {
+            // Not cancellable: the receiver may be waiting for just this.
+            await control.SendAsync(Message.Of(MessageKind.Left), CancellationToken.None);
+        }
+
+        return state switch
+        {
+            GrantState.Open => PageSlice.BytesOf(local.Layout, begin, end),
+            GrantState.Complete => 0,
+            _ => throw new KvTransportException(KvFault.Ended, $"Reservation {address.ReservationId} on engine {address.EngineId} has ended: it was released, aborted, or its lease ran out."),
+        };
+    }
+
+    private unsafe void Copy(int layer, ReadOnlySpan<int> pages, int begin, int end)
+    {
+        var firstPage = (begin / local.Layout.PageTokens) - (address.Begin / local.Layout.PageTokens);
+        for (var index = 0; index < pages.Length; index++)
+        {
+            PageSlice.Of(local.Layout, begin, end, index)
+                .Copy(local.PagePointer(layer, pages[index]), remote.PagePointer(layer, address.Pages[firstPage + index]));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+using ScriptedServe.KvTransport.Memory;
+using ScriptedServe.KvTransport.Wire;
+
+namespace ScriptedServe.KvTransport.Sending;
+
+/// <summary>Sends pages as Write messages. Large pages go from the pool to the socket directly.</summary>
+internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPageWriter
+{
+    public string Transport => "tcp";
+
+    public async ValueTask<long> WriteAsync(int layer, ReadOnlyMemory<int> pages, int begin, int end, CancellationToken cancellationToken)
+    {
+        if (stream.HasInput)
+        {
+            // Within a write the receiver says nothing but why it will take no more.
+            throw await PeerReply.ReadRefusalAsync(stream, cancellationToken);
+        }
+
+        using var window = new PageMemory();
+        await stream.WriteAsync(Message.Write(layer, begin, end), cancellationToken);
+        for (var index = 0; index < pages.Length; index++)
+        {
+            var slice = PageSlice.Of(local.Layout, begin, end, index);
+            for (var segment = 0; segment < slice.Segments; segment++)
+            {
+                await stream.WritePayloadAsync(window.Segment(local, layer, pages.Span[index], slice, segment), cancellationToken);
+            }
+        }
+
+        // Sent now, so that a layer is on its way while the next one computes.
+        await stream.FlushAsync(cancellationToken);
+        return PageSlice.BytesOf(local.Layout, begin, end);
+    }
+}
