@@ -157,19 +157,26 @@ public sealed unsafe class KernelTests
     public void Attention_over_a_run_agrees_with_its_definition_however_the_run_is_cut()
     {
         var random = new Random(13);
-        for (int trial = 0; trial < 80; trial++)
+        for (int trial = 0; trial < 100; trial++)
         {
             int headDim = 8 * random.Next(1, 20);
+            int heads = random.Next(1, 5);
             int count = random.Next(1, 40);
-            float[] q = Randoms(random, headDim);
+            float[] q = Randoms(random, heads * headDim);
             float[] k = Randoms(random, count * headDim);
             float[] v = Randoms(random, count * headDim);
-            var expected = ReferenceKernels.Attend(Doubles(q), Rows(k, headDim), Rows(v, headDim));
-            float[] whole = Attend(q, k, v, headDim, [count]);
-            Assert.All(whole, (value, d) => Assert.Equal(expected[d], value, 1e-5));
+            float[] whole = Attend(q, k, v, heads, headDim, [count]);
+            for (int head = 0; head < heads; head++)
+            {
+                float[] query = q[(head * headDim)..((head + 1) * headDim)];
+                var expected = ReferenceKernels.Attend(Doubles(query), Rows(k, headDim), Rows(v, headDim));
+                Assert.All(expected, (value, d) => Assert.Equal(value, whole[head * headDim + d], 1e-5));
+                Assert.Equal(whole[(head * headDim)..((head + 1) * headDim)], Attend(query, k, v, 1, headDim, [count]));
+            }
+
             int cut = random.Next(count + 1);
-            Assert.Equal(whole, Attend(q, k, v, headDim, [cut, count - cut]));
-            Assert.Equal(whole, Attend(q, k, v, headDim, [.. Enumerable.Repeat(1, count)]));
+            Assert.Equal(whole, Attend(q, k, v, heads, headDim, [cut, count - cut]));
+            Assert.Equal(whole, Attend(q, k, v, heads, headDim, [.. Enumerable.Repeat(1, count)]));
         }
     }
 
@@ -190,29 +197,34 @@ public sealed unsafe class KernelTests
         Assert.Equal(0.25, new RopeConfig(10000, RopeScaling.Linear, 4).Frequencies(8)[0]);
     }
 
-    private static float[] Attend(float[] q, float[] k, float[] v, int headDim, int[] runs)
+    /// <summary>Attention of heads that share keys and values, which come in runs of the given lengths.</summary>
+    private static float[] Attend(float[] q, float[] k, float[] v, int heads, int headDim, int[] runs)
     {
         int count = runs.Sum();
-        using var scores = NativeBuffer.OfFloats(count + 8);
-        var output = new float[headDim];
+        int stride = count + 8;
+        using var scores = NativeBuffer.OfFloats(heads * stride);
+        var output = new float[heads * headDim];
         fixed (float* query = q, keys = k, values = v, result = output)
         {
-            int t = 0;
-            foreach (int run in runs)
+            for (int head = 0; head < heads; head++)
             {
-                AttentionKernels.Scores(query, keys + t * headDim, run, headDim, (float)(1 / Math.Sqrt(headDim)), scores.Floats + t);
-                t += run;
+                for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
+                {
+                    float scale = (float)(1 / Math.Sqrt(headDim));
+                    AttentionKernels.Scores(query + head * headDim, keys + t * headDim, runs[run], headDim, scale, scores.Floats + head * stride + t);
+                }
             }
 
-            float sum = AttentionKernels.Exponentials(scores.Floats, count);
-            t = 0;
-            foreach (int run in runs)
+            float[] sums = [.. Enumerable.Range(0, heads).Select(head => AttentionKernels.Exponentials(scores.Floats + head * stride, count))];
+            for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
             {
-                AttentionKernels.Accumulate(scores.Floats + t, values + t * headDim, run, headDim, result);
-                t += run;
+                AttentionKernels.Accumulate(scores.Floats + t, stride, heads, values + t * headDim, runs[run], headDim, result);
             }
 
-            AttentionKernels.Divide(result, sum, headDim);
+            for (int head = 0; head < heads; head++)
+            {
+                AttentionKernels.Divide(result + head * headDim, sums[head], headDim);
+            }
         }
 
         return output;
