@@ -1,0 +1,169 @@
+namespace ScriptedServe.Engine.Kv;
+
+/// <summary>Copies the bytes of a page, all layers, within the pool.</summary>
+public delegate void PageCopier(int from, int to);
+
+/// <summary>
+/// The pages that hold the KV of one token sequence: page i has positions [i*pageTokens, (i+1)*pageTokens). It owns one hold on each of its
+/// pages; a sequence and a reservation each have one table, and hand it on whole. Not thread-safe.
+/// </summary>
+public sealed class BlockTable(PrefixCache cache)
+{
+    private readonly List<int> _pages = [];
+    private int[] _snapshot = [];
+    private bool _changed;
+
+    // The node of the last page that Publish stored, and how many pages that is: publishing goes on from there.
+    private CacheNode _published = cache.Root;
+    private int _publishedPages;
+
+    public int Count => _pages.Count;
+
+    public int this[int index] => _pages[index];
+
+    /// <summary>Positions the pages have room for.</summary>
+    public int Capacity => _pages.Count * cache.PageTokens;
+
+    /// <summary>The pages as they are now; later changes of the table do not show in it.</summary>
+    public ReadOnlyMemory<int> Snapshot()
+    {
+        if (_changed)
+        {
+            (_snapshot, _changed) = ([.. _pages], false);
+        }
+
+        return _snapshot;
+    }
+
+    /// <summary>Fills an empty table with the longest cached prefix of <paramref name="tokens"/>.</summary>
+    /// <returns>Tokens matched; inside the last page if not a multiple of the page.</returns>
+    public int Match(ReadOnlySpan<int> tokens)
+    {
+        if (_pages.Count != 0)
+        {
+            throw new InvalidOperationException("Only an empty block table can be matched");
+        }
+
+        _changed = true;
+        return cache.MatchAndRetain(tokens, _pages);
+    }
+
+    /// <summary>Lets go of the pages behind the first <paramref name="pages"/>.</summary>
+    public void Truncate(int pages)
+    {
+        for (var index = _pages.Count - 1; index >= pages; index--)
+        {
+            cache.Pages.Release(_pages[index]);
+            _pages.RemoveAt(index);
+            _changed = true;
+        }
+
+        if (_publishedPages > pages)
+        {
+            (_published, _publishedPages) = (cache.Root, 0);
+        }
+    }
+
+    /// <summary>Adds pages until <paramref name="tokens"/> fit; adds none and answers false if there are not enough.</summary>
+    public bool TryExtend(int tokens)
+    {
+        var missing = ((tokens + cache.PageTokens - 1) / cache.PageTokens) - _pages.Count;
+        if (missing > cache.Pages.Available)
+        {
+            return false;
+        }
+
+        for (; missing > 0; missing--)
+        {
+            _ = cache.TryTake(out var page);
+            _pages.Add(page);
+            _changed = true;
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Makes the page of <paramref name="position"/> this table's own, so that it may be written: a page that others hold or the cache keeps is
+    /// copied; if no page can be had for the copy, it is taken out of the cache where this table is its only holder.
+    /// </summary>
+    public bool TryMakeWritable(int position, PageCopier copy)
+    {
+        var index = position / cache.PageTokens;
+        if (index >= _pages.Count)
+        {
+            return true;
+        }
+
+        var page = _pages[index];
+        if (!cache.Pages.IsCached(page) && cache.Pages.References(page) == 1)
+        {
+            return true;
+        }
+
+        if (cache.TryTake(out var own))
+        {
+            copy(page, own);
+            _pages[index] = own;
+            cache.Pages.Release(page);
+            _changed = true;
+        }
+        else if (!cache.TryWithdraw(page))
+        {
+            return false;
+        }
+
+        if (_publishedPages > index)
+        {
+            (_published, _publishedPages) = (cache.Root, 0);
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Puts the pages of <paramref name="tokens"/>, whose KV must be complete, into the prefix cache. Pages the cache has already are exchanged
+    /// for the cache's, so nobody else may be reading or writing this table's own at that moment.
+    /// </summary>
+    /// <param name="tokens">Tokens from position 0.</param>
+    /// <param name="withTail">Also the last page if it is not whole; only when nothing more will be written to it.</param>
+    public void Publish(ReadOnlySpan<int> tokens, bool withTail)
+    {
+        var whole = tokens.Length / cache.PageTokens;
+        for (; _publishedPages < whole; _publishedPages++)
+        {
+            _published = Store(tokens.Slice(_publishedPages * cache.PageTokens, cache.PageTokens), _publishedPages)!;
+        }
+
+        if (withTail && tokens.Length % cache.PageTokens != 0 && whole == _publishedPages)
+        {
+            _ = Store(tokens[(whole * cache.PageTokens)..], whole);
+        }
+    }
+
+    /// <summary>Lets go of all pages, the last first.</summary>
+    public void Release() => Truncate(0);
+
+    /// <summary>Lets go of all pages and takes those nobody else uses out of the cache: their KV is not to be trusted.</summary>
+    public void Discard()
+    {
+        for (var index = _pages.Count - 1; index >= 0; index--)
+        {
+            _ = cache.TryWithdraw(_pages[index]);
+            Truncate(index);
+        }
+    }
+
+    private CacheNode? Store(ReadOnlySpan<int> tokens, int index)
+    {
+        var page = _pages[index];
+        var node = cache.Store(_published, tokens, ref page);
+        if (page != _pages[index])
+        {
+            _pages[index] = page;
+            _changed = true;
+        }
+
+        return node;
+    }
+}

@@ -1,0 +1,180 @@
+using ScriptedServe.Contracts;
+
+namespace ScriptedServe.Engine.Kv;
+
+/// <summary>Told of each whole page that enters or leaves the prefix cache, by its chained hash; a parent enters before its children.</summary>
+public interface IPrefixCacheListener
+{
+    void Stored(ulong hash);
+
+    void Removed(ulong hash);
+}
+
+/// <summary>
+/// KV that can be used again, found by its tokens: a tree in which each node is one page and a path from the root is a prefix. Nodes are
+/// whole pages, except that a leaf may be a page whose first tokens alone are filled. A page in the tree is never written.
+/// Not thread-safe.
+/// </summary>
+/// <remarks>
+/// Whoever holds a node's page holds those of all its ancestors too, and lets go of the deepest first. So the idle page let go longest ago is
+/// always a leaf, and eviction takes it without a search.
+/// </remarks>
+public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCacheListener? listener = null)
+{
+    private readonly CacheNode _root = new(null, [], -1, PrefixHash.Root);
+    private readonly CacheNode?[] _nodes = new CacheNode?[pages.Total];
+
+    public PageAllocator Pages { get; } = pages;
+
+    public int PageTokens { get; } = pageTokens;
+
+    internal CacheNode Root => _root;
+
+    /// <summary>Takes a page for one holder, evicting the oldest idle one where none is free.</summary>
+    public bool TryTake(out int page)
+    {
+        if (!Pages.TryTake(out page))
+        {
+            if (Pages.OldestIdle is not { } oldest)
+            {
+                return false;
+            }
+
+            Remove(_nodes[oldest]!);
+            _ = Pages.TryTake(out page);
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Finds the longest cached prefix of <paramref name="tokens"/> and retains its pages, appended to <paramref name="found"/>. The
+    /// last of them may be matched in its first tokens only. O(length).
+    /// </summary>
+    /// <returns>Tokens matched.</returns>
+    public int MatchAndRetain(ReadOnlySpan<int> tokens, List<int> found)
+    {
+        var (node, matched) = (_root, 0);
+        while (matched < tokens.Length)
+        {
+            var (child, common) = node.Closest(tokens[matched..Math.Min(tokens.Length, matched + PageTokens)]);
+            if (child is null)
+            {
+                break;
+            }
+
+            Pages.Retain(child.Page);
+            found.Add(child.Page);
+            matched += common;
+            if (common < PageTokens)
+            {
+                break;
+            }
+
+            node = child;
+        }
+
+        return matched;
+    }
+
+    /// <summary>
+    /// Puts one page below <paramref name="parent"/>; its holder must hold the parent's page too. If the tree has a whole page of the same tokens
+    /// already, the holder gets that one in exchange and its own is released.
+    /// </summary>
+    /// <param name="parent">The node of the page before.</param>
+    /// <param name="tokens">The page's tokens; fewer than a page only if nothing will be written to the rest of it while it is cached.</param>
+    /// <param name="page">Held by the caller; replaced if the tree had the same.</param>
+    /// <returns>The page's node, or null if it is not whole and added nothing new.</returns>
+    internal CacheNode? Store(CacheNode parent, ReadOnlySpan<int> tokens, ref int page)
+    {
+        var (closest, common) = parent.Closest(tokens);
+        if (closest is not null && common == tokens.Length)
+        {
+            if (tokens.Length < PageTokens)
+            {
+                return null;
+            }
+
+            if (closest.Page != page)
+            {
+                Pages.Retain(closest.Page);
+                Pages.Release(page);
+                page = closest.Page;
+            }
+
+            return closest;
+        }
+
+        if (closest is not null && common == closest.Tokens.Length)
+        {
+            // A page in part that the new one continues: it answers nothing the new one does not.
+            Remove(closest);
+        }
+
+        var node = new CacheNode(parent, tokens.ToArray(), page, tokens.Length == PageTokens ? PrefixHash.Of(parent.Hash, tokens) : 0);
+        parent.Add(node);
+        Pages.Cache(page);
+        _nodes[page] = node;
+        if (tokens.Length == PageTokens)
+        {
+            listener?.Stored(node.Hash);
+        }
+
+        return node;
+    }
+
+    /// <summary>
+    /// Takes a page out of the tree so that its only holder may write it; false if others hold it or pages below depend on it.
+    /// </summary>
+    public bool TryWithdraw(int page)
+    {
+        if (_nodes[page] is not { HasChildren: false } node || Pages.References(page) != 1)
+        {
+            return false;
+        }
+
+        Remove(node);
+        return true;
+    }
+
+    /// <summary>Hashes of all whole pages, parents before children.</summary>
+    public IEnumerable<ulong> WholePages() => _root.Descendants().Where(node => node.Tokens.Length == PageTokens).Select(node => node.Hash);
+
+    /// <summary>Checks the tree against the allocator's books, which are checked as well.</summary>
+    public void CheckIntegrity()
+    {
+        Pages.CheckIntegrity();
+        var seen = 0;
+        foreach (var node in _root.Descendants())
+        {
+            seen++;
+            var parent = node.Parent!;
+            if (_nodes[node.Page] != node || !Pages.IsCached(node.Page))
+            {
+                throw new InvalidOperationException($"Page {node.Page} is in the tree but not in the books");
+            }
+
+            if (parent != _root && (Pages.References(parent.Page) < Pages.References(node.Page) || parent.Tokens.Length != PageTokens))
+            {
+                throw new InvalidOperationException($"Page {node.Page} is held while its parent {parent.Page} is not, or its parent is not whole");
+            }
+        }
+
+        var cached = Enumerable.Range(0, Pages.Total).Count(Pages.IsCached);
+        if (cached != seen || _nodes.Count(node => node is not null) != seen)
+        {
+            throw new InvalidOperationException($"{cached} pages are marked cached, the tree has {seen}");
+        }
+    }
+
+    private void Remove(CacheNode node)
+    {
+        node.Parent!.Remove(node);
+        _nodes[node.Page] = null;
+        Pages.Uncache(node.Page);
+        if (node.Tokens.Length == PageTokens)
+        {
+            listener?.Removed(node.Hash);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+namespace ScriptedServe.Engine.Scheduling;
+
+/// <summary>What bounds an engine; the options they are set by name them in errors.</summary>
+public sealed record EngineLimits
+{
+    /// <summary>Tokens computed in a step.</summary>
+    public int MaxBatchTokens { get; init; } = 512;
+
+    /// <summary>Sequences that run at a time.</summary>
+    public int MaxSequences { get; init; } = 64;
+
+    /// <summary>Calls that may wait for pages or a seat.</summary>
+    public int MaxWaiting { get; init; } = 1024;
+
+    /// <summary>How long a call may wait for pages or a seat, each time.</summary>
+    public TimeSpan MaxWait { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A reservation's lease if the call names none.</summary>
+    public TimeSpan DefaultLease { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The longest lease a call may ask for.</summary>
+    public TimeSpan MaxLease { get; init; } = TimeSpan.FromHours(1);
+
+    /// <summary>Chunks of a generation that may lie unread before it pauses.</summary>
+    public int OutputChunks { get; init; } = 64;
+}

@@ -1,0 +1,139 @@
+using System.Runtime.InteropServices;
+using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Kv;
+
+namespace ScriptedServe.Engine.Scheduling;
+
+/// <summary>
+/// Decides what each step computes, under a budget of tokens and of sequences. Bookkeeping only: it neither computes nor waits.
+/// <para>(1) Sequences that decode, oldest first; where one has no page for its next token, the newest sequence is preempted: its pages go back
+/// (to the cache) and it waits in front, to be computed again. (2) Admission, first come first served, unless (1) preempted. (3) Prompts, in
+/// chunks, oldest first.</para>
+/// </summary>
+/// <param name="admitOther">Admits what waits and is no sequence.</param>
+public sealed class Scheduler(WaitingQueue waiting, RunningSet running, int maxBatchTokens, PageCopier copy, Func<IWaiting, Admission> admitOther)
+{
+    private readonly List<Sequence> _planned = [];
+    private readonly List<StepSlice> _slices = [];
+    private int _budget;
+
+    /// <summary>The sequences of the last plan, one for each of its slices.</summary>
+    public IReadOnlyList<Sequence> Planned => _planned;
+
+    /// <summary>The slices of the last plan. Valid until the next one.</summary>
+    public ReadOnlySpan<StepSlice> Slices => CollectionsMarshal.AsSpan(_slices);
+
+    public ulong Preemptions { get; private set; }
+
+    /// <returns>True if there is something to compute.</returns>
+    public bool Plan()
+    {
+        _planned.Clear();
+        _slices.Clear();
+        _budget = maxBatchTokens;
+        var preemptionsBefore = Preemptions;
+        var before = running.Snapshot();
+        foreach (var sequence in before)
+        {
+            sequence.Planned = 0;
+        }
+
+        foreach (var sequence in before)
+        {
+            if (sequence is { Remaining: 1, IsReady: true, State: SequenceState.Running } && _budget > 0 && TryGrow(sequence))
+            {
+                Add(sequence);
+            }
+        }
+
+        if (Preemptions == preemptionsBefore)
+        {
+            waiting.Admit(TryAdmit);
+        }
+
+        for (var index = 0; index < running.Count && _budget > 0; index++)
+        {
+            if (running[index] is { Planned: 0, IsReady: true, Remaining: > 0 } sequence && TryGrowWithoutPreemption(sequence))
+            {
+                Add(sequence);
+            }
+        }
+
+        return _slices.Count > 0;
+    }
+
+    private void Add(Sequence sequence)
+    {
+        sequence.Planned = Math.Min(_budget, sequence.Remaining);
+        _budget -= sequence.Planned;
+        _planned.Add(sequence);
+        _slices.Add(new StepSlice(
+            sequence.Tokens.Slice(sequence.Computed, sequence.Planned),
+            sequence.Computed,
+            sequence.Blocks.Snapshot(),
+            sequence.WantsLogits && sequence.Planned == sequence.Remaining));
+    }
+
+    private bool TryGrow(Sequence sequence)
+    {
+        while (!sequence.Blocks.TryExtend(sequence.Goal))
+        {
+            // The sequence itself may be preempted, so there is one.
+            var victim = running.NewestPreemptible()!;
+            Preempt(victim);
+            if (victim == sequence)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    // Pages for the whole prompt were taken at admission; this is for a decode that found no room for its chunk in pass 1.
+    private static bool TryGrowWithoutPreemption(Sequence sequence) => sequence.Blocks.TryExtend(sequence.Goal);
+
+    private void Preempt(Sequence sequence)
+    {
+        running.Remove(sequence);
+        sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: true);
+        sequence.Blocks.Release();
+        (sequence.Computed, sequence.Received, sequence.State) = (0, 0, SequenceState.Waiting);
+        sequence.Preemptions++;
+        Preemptions++;
+        waiting.Requeue(sequence);
+    }
+
+    private Admission TryAdmit(IWaiting item)
+    {
+        if (item is not Sequence sequence)
+        {
+            return admitOther(item);
+        }
+
+        if (!running.HasSeat)
+        {
+            return Admission.NoSeat;
+        }
+
+        var brought = sequence.HoldsPages;
+        sequence.Computed = brought
+            ? Math.Min(sequence.Received, sequence.MatchLimit)
+            : sequence.Blocks.Match(sequence.Tokens.Span[..sequence.MatchLimit]);
+        if (sequence.Remaining > 0 && !(sequence.Blocks.TryMakeWritable(sequence.Computed, copy) && sequence.Blocks.TryExtend(sequence.Goal)))
+        {
+            sequence.Computed = 0;
+            if (!brought)
+            {
+                sequence.Blocks.Release();
+            }
+
+            return Admission.NoPages;
+        }
+
+        sequence.MarkAdmitted(sequence.Computed);
+        sequence.Planned = 0;
+        running.Add(sequence);
+        return Admission.Admitted;
+    }
+}

@@ -1,0 +1,76 @@
+using System.Threading.Channels;
+using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Kv;
+
+namespace ScriptedServe.Engine.Scheduling;
+
+/// <summary>One WatchStatus call. <see cref="Changed"/> has an item when there is something new to ask the board for.</summary>
+public sealed class StatusWatch
+{
+    internal StatusWatch(CacheJournal journal) => Journal = journal;
+
+    internal CacheJournal Journal { get; }
+
+    internal EngineLoad? Told { get; set; }
+
+    internal Channel<bool> Signal { get; } = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    public ChannelReader<bool> Changed => Signal.Reader;
+}
+
+/// <summary>
+/// What the engine tells about itself. The core publishes after each step; anyone may read <see cref="Current"/>, so that even a long step does not
+/// delay an answer. Watches belong to the core's thread.
+/// </summary>
+/// <param name="identity">All that does not change.</param>
+public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDisposable
+{
+    private readonly EngineStatus _identity = identity;
+    private readonly List<StatusWatch> _watches = [];
+    private EngineStatus _current = identity;
+
+    /// <summary>The last published status, without cache events. Not to be changed by the reader.</summary>
+    public EngineStatus Current => Volatile.Read(ref _current);
+
+    public void Publish(EngineState state, EngineLoad load)
+    {
+        var status = _identity.Clone();
+        (status.State, status.Load) = (state, load);
+        Volatile.Write(ref _current, status);
+        foreach (var watch in _watches)
+        {
+            if (!watch.Journal.IsEmpty || !load.Equals(watch.Told))
+            {
+                _ = watch.Signal.Writer.TryWrite(true);
+            }
+        }
+    }
+
+    public void OnCacheChange(ulong hash, bool stored) => _watches.ForEach(watch => watch.Journal.Add(hash, stored));
+
+    public StatusWatch Watch()
+    {
+        var watch = new StatusWatch(new CacheJournal(cache, (4 * cache.Pages.Total) + 1024));
+        _ = watch.Signal.Writer.TryWrite(true);
+        _watches.Add(watch);
+        return watch;
+    }
+
+    public void Unwatch(StatusWatch watch) => _watches.Remove(watch);
+
+    /// <summary>The current status and what the watch has not been told of the cache.</summary>
+    public EngineStatus Take(StatusWatch watch)
+    {
+        var status = Current.Clone();
+        watch.Told = status.Load;
+        if (watch.Journal.Take() is { } changes)
+        {
+            status.CacheEvents.Add(changes);
+        }
+
+        return status;
+    }
+
+    /// <summary>Ends all watches.</summary>
+    public void Dispose() => _watches.ForEach(watch => watch.Signal.Writer.TryComplete());
+}

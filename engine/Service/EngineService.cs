@@ -1,0 +1,190 @@
+using System.Runtime.CompilerServices;
+using ScriptedServe.Contracts;
+using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Kv;
+using ScriptedServe.Engine.Scheduling;
+using ScriptedServe.KvTransport;
+
+namespace ScriptedServe.Engine.Service;
+
+/// <summary>The microserving interface of an engine: checks what callers give and turns their calls into commands to the core. Thread-safe.</summary>
+/// <param name="core">Driven by the caller.</param>
+/// <param name="sender">Belongs to the caller.</param>
+public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvider time) : IEngineApi
+{
+    private const string NothingSent = "none";
+    private static readonly TimeSpan LongestInterval = TimeSpan.FromHours(1);
+
+    private readonly RequestValidation _validation = new(core);
+
+    public async Task<PrepRecvReply> PrepRecvAsync(PrepRecvRequest request, CancellationToken cancellationToken)
+    {
+        var id = RequestValidation.RequestId(request.RequestId);
+        var tokens = _validation.Tokens(request.TokenIds);
+        var end = RequestValidation.Position("end", request.HasEnd ? request.End : tokens.Length, tokens.Length);
+        var lease = _validation.Lease(request.LeaseMs);
+        _validation.CheckFitsPool(end);
+
+        var reservation = await CallAsync(() => core.Prepare(id, tokens, end, lease));
+        using var cancel = cancellationToken.Register(() => core.Commands.Post(() => core.Cancel(reservation)));
+        var reply = await reservation.Prepared.Task;
+        cancellationToken.ThrowIfCancellationRequested();
+        return reply;
+    }
+
+    public async Task<RemoteSendReply> RemoteSendAsync(RemoteSendRequest request, CancellationToken cancellationToken)
+    {
+        var id = RequestValidation.RequestId(request.RequestId);
+        var tokens = _validation.Tokens(request.TokenIds);
+        var begin = RequestValidation.Position("begin", request.HasBegin ? request.Begin : 0, tokens.Length);
+        var end = RequestValidation.Position("end", request.HasEnd ? request.End : tokens.Length, tokens.Length);
+        if (begin > end)
+        {
+            throw RequestValidation.Invalid("begin", begin, $"at most end, {end}");
+        }
+
+        _validation.CheckFitsPool(end);
+        if (begin == end)
+        {
+            return new RemoteSendReply { Transport = NothingSent, Timings = new SendTimings() };
+        }
+
+        var session = await OpenAsync(request.KvAddress.Memory, cancellationToken);
+
+        // What the receiver had cached when it made the address is not asked for in it.
+        begin = Math.Max(begin, session.Begin);
+        if (end > session.End || begin >= end)
+        {
+            var (addressBegin, addressEnd) = (session.Begin, session.End);
+            await session.DisposeAsync();
+            return end <= addressEnd
+                ? new RemoteSendReply { Transport = NothingSent, Timings = new SendTimings() }
+                : throw RequestValidation.Invalid("end", end, $"at most {addressEnd}: kv_address takes tokens [{addressBegin}, {addressEnd})");
+        }
+
+        var sequence = new SendSequence(id, tokens.AsSpan(0, end), begin, session, core.NewBlocks(), time);
+        core.Commands.Post(() => core.Submit(sequence));
+        using var cancel = cancellationToken.Register(() => core.Commands.Post(() => core.Cancel(sequence)));
+        return await sequence.Sent.Task;
+    }
+
+    public async IAsyncEnumerable<GenerateChunk> StartGenerateAsync(
+        StartGenerateRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var id = RequestValidation.RequestId(request.RequestId);
+        var tokens = _validation.Tokens(request.TokenIds);
+        int? begin = request.HasBegin ? RequestValidation.Position("begin", request.Begin, tokens.Length) : null;
+        var promptTokens = RequestValidation.PromptTokens(request.Resume, tokens.Length);
+        var sampling = _validation.Sampling(request.Sampling);
+
+        var output = new GenerationOutput(core.Limits.OutputChunks, core.Commands.Wake);
+        var sequence = new GenerateSequence(id, tokens, promptTokens, sampling, core.ContextTokens, output, core.NewBlocks(), time);
+        if (sequence.FinishBeforeStart() is { } finished)
+        {
+            if (request.ReservationId.Length > 0)
+            {
+                _ = await ReleaseAsync(new ReleaseRequest { ReservationId = request.ReservationId }, cancellationToken);
+            }
+
+            yield return sequence.LastChunk(finished);
+            yield break;
+        }
+
+        _validation.CheckRoomToGenerate(tokens.Length);
+        core.Commands.Post(() => core.Submit(sequence, request.ReservationId is { Length: > 0 } reservation ? reservation : null, begin));
+        try
+        {
+            await foreach (var chunk in output.ReadAsync(cancellationToken))
+            {
+                yield return chunk;
+            }
+        }
+        finally
+        {
+            core.Commands.Post(() => core.Cancel(sequence));
+        }
+    }
+
+    public async Task<ReleaseReply> ReleaseAsync(ReleaseRequest request, CancellationToken cancellationToken)
+    {
+        var closed = await CallAsync(() => core.Release(request.ReservationId));
+        await closed.WaitAsync(cancellationToken);
+        return new ReleaseReply();
+    }
+
+    public async Task<AbortReply> AbortAsync(AbortRequest request, CancellationToken cancellationToken)
+    {
+        var id = RequestValidation.RequestId(request.RequestId);
+        var ended = await CallAsync(() => core.Abort(id));
+        await ended.WaitAsync(cancellationToken);
+        return new AbortReply();
+    }
+
+    public Task<EngineStatus> GetStatusAsync(GetStatusRequest request, CancellationToken cancellationToken) => Task.FromResult(core.Status.Current.Clone());
+
+    public async IAsyncEnumerable<EngineStatus> WatchStatusAsync(
+        WatchStatusRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var interval = TimeSpan.FromMilliseconds(Math.Min(request.MinIntervalMs, LongestInterval.TotalMilliseconds));
+        var watch = await CallAsync(core.Status.Watch);
+        try
+        {
+            while (await watch.Changed.WaitToReadAsync(cancellationToken))
+            {
+                _ = watch.Changed.TryRead(out _);
+                yield return await CallAsync(() => core.Status.Take(watch));
+                if (interval > TimeSpan.Zero)
+                {
+                    await Task.Delay(interval, time, cancellationToken);
+                }
+            }
+        }
+        finally
+        {
+            core.Commands.Post(() => core.Status.Unwatch(watch));
+        }
+    }
+
+    public async Task<DrainReply> DrainAsync(DrainRequest request, CancellationToken cancellationToken)
+    {
+        var idle = await CallAsync(core.Drain);
+        await idle.WaitAsync(cancellationToken);
+        return new DrainReply();
+    }
+
+    /// <summary>Ends everything the engine holds; new calls fail with UNAVAILABLE.</summary>
+    public async Task ShutdownAsync() => await await CallAsync(core.Shutdown);
+
+    private async Task<IKvSendSession> OpenAsync(ReadOnlyMemory<byte> address, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await sender.OpenAsync(address, cancellationToken);
+        }
+        catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
+        {
+            throw KvErrors.ToRpc(e, "RemoteSend, opening kv_address");
+        }
+    }
+
+    private Task<T> CallAsync<T>(Func<T> command)
+    {
+        var result = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        core.Commands.Post(() =>
+        {
+            try
+            {
+                result.SetResult(command());
+            }
+            catch (RpcException e)
+            {
+                result.SetException(e);
+            }
+            catch (Exception e)
+            {
+                result.SetException(new RpcException(RpcStatus.Internal, $"{e.GetType().Name}: {e.Message}", inner: e));
+            }
+        });
+        return result.Task;
+    }
+}
