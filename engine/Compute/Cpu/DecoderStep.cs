@@ -319,11 +319,7 @@ internal sealed unsafe class DecoderStep : IDisposable
         {
             int count = Math.Min(end - t, _pageTokens - t % _pageTokens);
             float* values = (float*)_pool.PagePointer(_layer, pages[t / _pageTokens]) + valueOffset + headOffset + (nint)(t % _pageTokens) * headDim;
-            for (int g = 0; g < group; g++)
-            {
-                AttentionKernels.Accumulate(scores + (nint)g * _scoreStride + (t - begin), values, count, headDim, outputs + g * headDim);
-            }
-
+            AttentionKernels.Accumulate(scores + (t - begin), _scoreStride, group, values, count, headDim, outputs);
             t += count;
         }
 

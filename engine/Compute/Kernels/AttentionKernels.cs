@@ -15,26 +15,27 @@ internal static unsafe class AttentionKernels
     public static void Scores(float* query, float* keys, int count, int headDim, float scale, float* scores)
     {
         int t = 0;
-        for (; t <= count - 4; t += 4)
+        for (; t <= count - 8; t += 8)
         {
-            float* k0 = keys + (nint)t * headDim;
-            float* k1 = k0 + headDim;
-            float* k2 = k1 + headDim;
-            float* k3 = k2 + headDim;
-            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default;
-            for (nint d = 0; d < headDim; d += VectorMath.Lanes)
+            float* k = keys + (nint)t * headDim;
+            nint width = headDim;
+            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, s4 = default, s5 = default, s6 = default, s7 = default;
+            for (nint d = 0; d < headDim; d += VectorMath.Lanes, k += VectorMath.Lanes)
             {
+                float* k3 = k + 3 * width;
+                float* k6 = k3 + 3 * width;
                 var q = Vector256.Load(query + d);
-                s0 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k0 + d), s0);
-                s1 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k1 + d), s1);
-                s2 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k2 + d), s2);
-                s3 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + d), s3);
+                s0 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k), s0);
+                s1 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + width), s1);
+                s2 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + 2 * width), s2);
+                s3 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3), s3);
+                s4 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + width), s4);
+                s5 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + 2 * width), s5);
+                s6 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6), s6);
+                s7 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6 + width), s7);
             }
 
-            scores[t] = VectorMath.Sum(s0) * scale;
-            scores[t + 1] = VectorMath.Sum(s1) * scale;
-            scores[t + 2] = VectorMath.Sum(s2) * scale;
-            scores[t + 3] = VectorMath.Sum(s3) * scale;
+            (VectorMath.Sums(s0, s1, s2, s3, s4, s5, s6, s7) * Vector256.Create(scale)).Store(scores + t);
         }
 
         for (; t < count; t++)
@@ -80,8 +81,47 @@ internal static unsafe class AttentionKernels
         return VectorMath.Sum(sums);
     }
 
-    /// <summary>output[d] += weights[t] * values[t, d] for tokens 0..count in ascending order; values are <c>[count, headDim]</c>.</summary>
-    public static void Accumulate(float* weights, float* values, int count, int headDim, float* output)
+    /// <summary>
+    /// outputs[h, d] += weights[h, t] * values[t, d] for tokens 0..count in ascending order, for the heads that share these values;
+    /// values are <c>[count, headDim]</c>, outputs <c>[heads, headDim]</c>, weights <c>[heads, weightStride]</c>.
+    /// </summary>
+    public static void Accumulate(float* weights, int weightStride, int heads, float* values, int count, int headDim, float* outputs)
+    {
+        int head = 0;
+        for (; head <= heads - 2; head += 2)
+        {
+            float* w = weights + (nint)head * weightStride;
+            float* output = outputs + head * headDim;
+            int d = 0;
+            for (; d <= headDim - 32; d += 32)
+            {
+                AccumulateTwoHeads(w, w + weightStride, values + d, count, headDim, output + d);
+            }
+
+            for (; d < headDim; d += VectorMath.Lanes)
+            {
+                Accumulate8(w, values + d, count, headDim, output + d);
+                Accumulate8(w + weightStride, values + d, count, headDim, output + headDim + d);
+            }
+        }
+
+        if (head < heads)
+        {
+            AccumulateHead(weights + (nint)head * weightStride, values, count, headDim, outputs + head * headDim);
+        }
+    }
+
+    /// <summary>x /= divisor over <paramref name="count"/> elements, a multiple of 8.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Divide(float* x, float divisor, int count)
+    {
+        for (int i = 0; i < count; i += VectorMath.Lanes)
+        {
+            (Vector256.Load(x + i) / Vector256.Create(divisor)).Store(x + i);
+        }
+    }
+
+    private static void AccumulateHead(float* weights, float* values, int count, int headDim, float* output)
     {
         int d = 0;
         for (; d <= headDim - 64; d += 64)
@@ -94,20 +134,50 @@ internal static unsafe class AttentionKernels
             Accumulate32(weights, values + d, count, headDim, output + d);
         }
 
-        for (; d < headDim; d += 8)
+        for (; d < headDim; d += VectorMath.Lanes)
         {
             Accumulate8(weights, values + d, count, headDim, output + d);
         }
     }
 
-    /// <summary>x /= divisor over <paramref name="count"/> elements, a multiple of 8.</summary>
+    /// <summary>32 elements of two heads that share the values: eight chains, as many as cover the latency of a multiply-add.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Divide(float* x, float divisor, int count)
+    private static void AccumulateTwoHeads(float* first, float* second, float* values, int count, nint headDim, float* output)
     {
-        for (int i = 0; i < count; i += VectorMath.Lanes)
+        float* output2 = output + headDim;
+        var s0 = Vector256.Load(output);
+        var s1 = Vector256.Load(output + 8);
+        var s2 = Vector256.Load(output + 16);
+        var s3 = Vector256.Load(output + 24);
+        var s4 = Vector256.Load(output2);
+        var s5 = Vector256.Load(output2 + 8);
+        var s6 = Vector256.Load(output2 + 16);
+        var s7 = Vector256.Load(output2 + 24);
+        for (int t = 0; t < count; t++, values += headDim)
         {
-            (Vector256.Load(x + i) / Vector256.Create(divisor)).Store(x + i);
+            var (w, u) = (Vector256.Create(first[t]), Vector256.Create(second[t]));
+            var v = Vector256.Load(values);
+            s0 = Vector256.FusedMultiplyAdd(w, v, s0);
+            s4 = Vector256.FusedMultiplyAdd(u, v, s4);
+            v = Vector256.Load(values + 8);
+            s1 = Vector256.FusedMultiplyAdd(w, v, s1);
+            s5 = Vector256.FusedMultiplyAdd(u, v, s5);
+            v = Vector256.Load(values + 16);
+            s2 = Vector256.FusedMultiplyAdd(w, v, s2);
+            s6 = Vector256.FusedMultiplyAdd(u, v, s6);
+            v = Vector256.Load(values + 24);
+            s3 = Vector256.FusedMultiplyAdd(w, v, s3);
+            s7 = Vector256.FusedMultiplyAdd(u, v, s7);
         }
+
+        s0.Store(output);
+        s1.Store(output + 8);
+        s2.Store(output + 16);
+        s3.Store(output + 24);
+        s4.Store(output2);
+        s5.Store(output2 + 8);
+        s6.Store(output2 + 16);
+        s7.Store(output2 + 24);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

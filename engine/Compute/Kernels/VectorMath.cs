@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace ScriptedServe.Engine.Compute.Kernels;
 
@@ -34,6 +35,24 @@ internal static class VectorMath
         return two.ToScalar() + two.GetElement(1);
     }
 
+    /// <summary>The <see cref="Sum"/> of each of eight vectors, the same bits, with fewer instructions.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Sums(
+        Vector256<float> v0, Vector256<float> v1, Vector256<float> v2, Vector256<float> v3,
+        Vector256<float> v4, Vector256<float> v5, Vector256<float> v6, Vector256<float> v7)
+    {
+        // Lower half: vectors 0..3, upper half: 4..7. First l0+l4, l1+l5, l2+l6, l3+l7 of each.
+        var f0 = AddHalves(v0, v4);
+        var f1 = AddHalves(v1, v5);
+        var f2 = AddHalves(v2, v6);
+        var f3 = AddHalves(v3, v7);
+
+        // Then elements 0+2 of two vectors beside elements 1+3 of the same, and last the sum of these two.
+        var f01 = ZipLow(f0, f1) + ZipHigh(f0, f1);
+        var f23 = ZipLow(f2, f3) + ZipHigh(f2, f3);
+        return ZipLow(f01.AsDouble(), f23.AsDouble()).AsSingle() + ZipHigh(f01.AsDouble(), f23.AsDouble()).AsSingle();
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Max(Vector256<float> value)
     {
@@ -66,4 +85,30 @@ internal static class VectorMath
         var scale = ((Vector256.ConvertToInt32(n) + Vector256.Create(127)) << 23).AsSingle();
         return Vector256.ConditionalSelect(Vector256.LessThan(x, Vector256.Create(MinExponent)), Vector256<float>.Zero, p * scale);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> AddHalves(Vector256<float> low, Vector256<float> high) =>
+        Vector256.Create(low.GetLower(), high.GetLower()) + Vector256.Create(low.GetUpper(), high.GetUpper());
+
+    /// <summary>Interleaves the first two elements of each 128-bit half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> ZipLow(Vector256<float> a, Vector256<float> b) => Avx.IsSupported
+        ? Avx.UnpackLow(a, b)
+        : Vector256.Create(a[0], b[0], a[1], b[1], a[4], b[4], a[5], b[5]);
+
+    /// <summary>Interleaves the last two elements of each 128-bit half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> ZipHigh(Vector256<float> a, Vector256<float> b) => Avx.IsSupported
+        ? Avx.UnpackHigh(a, b)
+        : Vector256.Create(a[2], b[2], a[3], b[3], a[6], b[6], a[7], b[7]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<double> ZipLow(Vector256<double> a, Vector256<double> b) => Avx.IsSupported
+        ? Avx.UnpackLow(a, b)
+        : Vector256.Create(a[0], b[0], a[2], b[2]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<double> ZipHigh(Vector256<double> a, Vector256<double> b) => Avx.IsSupported
+        ? Avx.UnpackHigh(a, b)
+        : Vector256.Create(a[1], b[1], a[3], b[3]);
 }

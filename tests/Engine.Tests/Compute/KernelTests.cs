@@ -1,0 +1,270 @@
+using System.Runtime.Intrinsics;
+using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.Engine.Compute.Reference;
+
+namespace ScriptedServe.Engine.Tests.Compute;
+
+/// <summary>Each kernel against its definition.</summary>
+public sealed unsafe class KernelTests
+{
+    public static TheoryData<VectorWidth> Widths { get; } = [.. Enum.GetValues<VectorWidth>()];
+
+    [Theory]
+    [MemberData(nameof(Widths))]
+    public void A_matrix_product_is_the_same_chain_of_multiply_adds_at_every_shape_and_width(VectorWidth width)
+    {
+        var random = new Random(7);
+        var kernels = GemmKernels.For(width);
+        for (int trial = 0; trial < 60; trial++)
+        {
+            int rows = random.Next(3) == 0 ? random.Next(12, 40) : random.Next(1, 12);
+            int inputs = random.Next(3) == 0 ? random.Next(250, 600) : random.Next(1, 70);
+            int outputs = random.Next(1, 100);
+            bool half = random.Next(2) == 0;
+            float[] weights = Randoms(random, outputs * inputs);
+            if (half)
+            {
+                weights = [.. weights.Select(value => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0xFFFF0000))];
+            }
+
+            float[] x = Randoms(random, rows * inputs);
+            float[] bias = Randoms(random, outputs);
+            using var matrix = Pack(weights, bias, outputs, inputs, half);
+            Assert.Equal(half ? PanelFormat.BFloat16 : PanelFormat.Float32, matrix.Format);
+
+            int stride = (inputs + 15) / 16 * 16;
+            using var padded = NativeBuffer.OfFloats(rows * stride);
+            for (int row = 0; row < rows; row++)
+            {
+                x.AsSpan(row * inputs, inputs).CopyTo(new Span<float>(padded.Floats + row * stride, inputs));
+            }
+
+            // Exact outputs: the element after the last one must survive.
+            var actual = new float[rows * outputs + 1];
+            actual[^1] = 12345f;
+            fixed (float* pointer = actual)
+            {
+                int split = random.Next(0, matrix.PanelCount);
+                foreach (var (first, count) in new[] { (0, split), (split, matrix.PanelCount - split) })
+                {
+                    if (count > 0)
+                    {
+                        kernels.Multiply(new GemmBlock
+                        {
+                            Matrix = matrix,
+                            Inputs = padded.Floats,
+                            InputStride = stride,
+                            Rows = rows,
+                            FirstPanel = first,
+                            Panels = count,
+                            Outputs = pointer,
+                            OutputStride = outputs,
+                            ExactOutputs = true,
+                        });
+                    }
+                }
+            }
+
+            Assert.Equal(ReferenceKernels.MultiplyChain(x, weights, bias, rows, inputs, outputs), actual[..^1]);
+            Assert.Equal(12345f, actual[^1]);
+        }
+    }
+
+    [Fact]
+    public void A_packed_matrix_gives_its_rows_back()
+    {
+        var random = new Random(3);
+        foreach (bool half in new[] { false, true })
+        {
+            float[] weights = [.. Randoms(random, 37 * 21).Select(value => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0xFFFF0000))];
+            using var matrix = Pack(weights, new float[37], 37, 21, half);
+            var row = new float[21];
+            for (int output = 0; output < 37; output++)
+            {
+                fixed (float* pointer = row)
+                {
+                    matrix.ReadRow(output, pointer);
+                }
+
+                Assert.Equal(weights[(output * 21)..((output + 1) * 21)], row);
+            }
+        }
+    }
+
+    [Fact]
+    public void The_exponential_is_within_two_units_in_the_last_place()
+    {
+        for (float x = -87.3f; x < 88.3f; x += 0.00371f)
+        {
+            float actual = VectorMath.Exp(Vector256.Create(x)).ToScalar();
+            double expected = Math.Exp(x);
+            Assert.True(Math.Abs(actual - expected) <= 2 * (MathF.BitIncrement((float)expected) - (float)expected), $"e^{x} = {expected}, got {actual}");
+        }
+
+        Assert.Equal(0f, VectorMath.Exp(Vector256.Create(float.NegativeInfinity)).ToScalar());
+        Assert.Equal(0f, VectorMath.Exp(Vector256.Create(-100f)).ToScalar());
+        Assert.Equal(1f, VectorMath.Exp(Vector256.Create(0f)).ToScalar());
+        Assert.True(float.IsFinite(VectorMath.Exp(Vector256.Create(1000f)).ToScalar()));
+        Assert.True(float.IsNaN(VectorMath.Exp(Vector256.Create(float.NaN)).ToScalar()));
+    }
+
+    [Fact]
+    public void Row_kernels_agree_with_their_definitions_at_every_length()
+    {
+        var random = new Random(11);
+        for (int count = 1; count < 60; count++)
+        {
+            float[] a = Randoms(random, count);
+            float[] b = Randoms(random, count);
+            using var left = Copy(a);
+            using var right = Copy(b);
+            using var result = NativeBuffer.OfFloats(count + 8);
+            result.Floats[count] = 777f;
+
+            RowKernels.SiluMultiply(left.Floats, right.Floats, result.Floats, count);
+            AssertClose(ReferenceKernels.SiluMultiply(Doubles(a), Doubles(b)), result, count);
+            RowKernels.RmsNorm(left.Floats, right.Floats, result.Floats, count, 1e-5f);
+            AssertClose(ReferenceKernels.RmsNorm(Doubles(a), Doubles(b), 1e-5f), result, count);
+            RowKernels.Add(left.Floats, right.Floats, count);
+            AssertClose([.. a.Zip(b, (x, y) => (double)x + y)], left, count);
+            Assert.Equal(777f, result.Floats[count]);
+        }
+    }
+
+    [Fact]
+    public void Rotation_agrees_with_its_definition_in_place_and_out_of_place()
+    {
+        var random = new Random(5);
+        for (int half = 4; half <= 64; half += 4)
+        {
+            var frequencies = new RopeConfig(10000).Frequencies(2 * half);
+            float[] x = Randoms(random, 2 * half);
+            int position = random.Next(4000);
+            var expected = ReferenceKernels.Rotate(Doubles(x), 2 * half, position, frequencies);
+            using var cos = Copy([.. frequencies.Select(frequency => (float)Math.Cos(position * frequency))]);
+            using var sin = Copy([.. frequencies.Select(frequency => (float)Math.Sin(position * frequency))]);
+            using var source = Copy(x);
+            using var result = NativeBuffer.OfFloats(2 * half);
+            RowKernels.Rotate(source.Floats, cos.Floats, sin.Floats, result.Floats, half);
+            AssertClose(expected, result, 2 * half);
+            RowKernels.Rotate(source.Floats, cos.Floats, sin.Floats, source.Floats, half);
+            AssertClose(expected, source, 2 * half);
+        }
+    }
+
+    [Fact]
+    public void Attention_over_a_run_agrees_with_its_definition_however_the_run_is_cut()
+    {
+        var random = new Random(13);
+        for (int trial = 0; trial < 100; trial++)
+        {
+            int headDim = 8 * random.Next(1, 20);
+            int heads = random.Next(1, 5);
+            int count = random.Next(1, 40);
+            float[] q = Randoms(random, heads * headDim);
+            float[] k = Randoms(random, count * headDim);
+            float[] v = Randoms(random, count * headDim);
+            float[] whole = Attend(q, k, v, heads, headDim, [count]);
+            for (int head = 0; head < heads; head++)
+            {
+                float[] query = q[(head * headDim)..((head + 1) * headDim)];
+                var expected = ReferenceKernels.Attend(Doubles(query), Rows(k, headDim), Rows(v, headDim));
+                Assert.All(expected, (value, d) => Assert.Equal(value, whole[head * headDim + d], 1e-5));
+                Assert.Equal(whole[(head * headDim)..((head + 1) * headDim)], Attend(query, k, v, 1, headDim, [count]));
+            }
+
+            int cut = random.Next(count + 1);
+            Assert.Equal(whole, Attend(q, k, v, heads, headDim, [cut, count - cut]));
+            Assert.Equal(whole, Attend(q, k, v, heads, headDim, [.. Enumerable.Repeat(1, count)]));
+        }
+    }
+
+    [Fact]
+    public void Llama3_scaling_keeps_high_frequencies_divides_low_ones_and_blends_between()
+    {
+        // Llama 3.1: theta 500000, head 128, factor 8, low 1, high 4, original context 8192. Wavelengths below 2048 are kept, above 8192 divided.
+        var plain = new RopeConfig(500000).Frequencies(128);
+        var scaled = new RopeConfig(500000, RopeScaling.Llama3, 8, 1, 4, 8192).Frequencies(128);
+        for (int i = 0; i < 64; i++)
+        {
+            double wavelength = 2 * Math.PI * Math.Pow(500000, i / 64.0);
+            double expected = wavelength < 2048 ? 1 : wavelength > 8192 ? 0.125 : 0.125 + 0.875 * (8192 / wavelength - 1) / 3;
+            Assert.Equal(expected, scaled[i] / plain[i], 1e-12);
+        }
+
+        Assert.Equal(1.0, plain[0]);
+        Assert.Equal(0.25, new RopeConfig(10000, RopeScaling.Linear, 4).Frequencies(8)[0]);
+    }
+
+    /// <summary>Attention of heads that share keys and values, which come in runs of the given lengths.</summary>
+    private static float[] Attend(float[] q, float[] k, float[] v, int heads, int headDim, int[] runs)
+    {
+        int count = runs.Sum();
+        int stride = count + 8;
+        using var scores = NativeBuffer.OfFloats(heads * stride);
+        var output = new float[heads * headDim];
+        fixed (float* query = q, keys = k, values = v, result = output)
+        {
+            for (int head = 0; head < heads; head++)
+            {
+                for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
+                {
+                    float scale = (float)(1 / Math.Sqrt(headDim));
+                    AttentionKernels.Scores(query + head * headDim, keys + t * headDim, runs[run], headDim, scale, scores.Floats + head * stride + t);
+                }
+            }
+
+            float[] sums = [.. Enumerable.Range(0, heads).Select(head => AttentionKernels.Exponentials(scores.Floats + head * stride, count))];
+            for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
+            {
+                AttentionKernels.Accumulate(scores.Floats + t, stride, heads, values + t * headDim, runs[run], headDim, result);
+            }
+
+            for (int head = 0; head < heads; head++)
+            {
+                AttentionKernels.Divide(result + head * headDim, sums[head], headDim);
+            }
+        }
+
+        return output;
+    }
+
+    private static PackedMatrix Pack(float[] weights, float[] bias, int outputs, int inputs, bool half)
+    {
+        ushort[] halves = [.. weights.Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))];
+        fixed (float* pointer = weights, biasPointer = bias)
+        fixed (ushort* halfPointer = halves)
+        {
+            // Two parts of different heights, so that a panel straddles them.
+            int top = outputs / 3;
+            byte* data = half ? (byte*)halfPointer : (byte*)pointer;
+            var type = half ? WeightType.BFloat16 : WeightType.Float32;
+            return PackedMatrix.Pack(
+                [new TensorView(data, type, top, inputs), new TensorView(data + top * inputs * (half ? 2 : 4), type, outputs - top, inputs)],
+                [new TensorView((byte*)biasPointer, WeightType.Float32, 1, outputs)],
+                (panels, pack) => Enumerable.Range(0, panels).ToList().ForEach(pack));
+        }
+    }
+
+    private static NativeBuffer Copy(float[] values)
+    {
+        var buffer = NativeBuffer.OfFloats(values.Length + 8);
+        values.CopyTo(new Span<float>(buffer.Floats, values.Length));
+        return buffer;
+    }
+
+    private static void AssertClose(double[] expected, NativeBuffer actual, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            Assert.Equal(expected[i], actual.Floats[i], 2e-6);
+        }
+    }
+
+    private static float[] Randoms(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() * 2 - 1)];
+
+    private static double[] Doubles(float[] values) => [.. values.Select(value => (double)value)];
+
+    private static double[][] Rows(float[] values, int width) => [.. Doubles(values).Chunk(width)];
+}
