@@ -33,8 +33,8 @@ public sealed record KvLayout(string ModelId, int Layers, int KvHeads, int HeadD
     /// <summary>Bytes of one page over all layers.</summary>
     public long PageBytesAllLayers => (long)PageBytes * Layers;
 
-    /// <summary>32 hex digits over everything two engines must agree on before KV may move between them.</summary>
-    public string Fingerprint { get; } = Hash(string.Create(CultureInfo.InvariantCulture, $"{ModelId}|{Layers}|{KvHeads}|{HeadDim}|{PageTokens}|{DataType}"));
+    /// <summary>32 hex digits over everything two engines must agree on before KV may move between them. Computed anew, so that it is right after <c>with</c>.</summary>
+    public string Fingerprint => Hash(string.Create(CultureInfo.InvariantCulture, $"{ModelId}|{Layers}|{KvHeads}|{HeadDim}|{PageTokens}|{DataType}"));
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 16));
 }

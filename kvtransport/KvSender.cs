@@ -16,6 +16,18 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
     private readonly Dictionary<string, KvPeer> _peers = [];
     private bool _disposed;
 
+    /// <summary>Receivers whose mapping or connections are kept now.</summary>
+    public int Peers
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _peers.Count;
+            }
+        }
+    }
+
     public async Task<IKvSendSession> OpenAsync(ReadOnlyMemory<byte> address, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);

@@ -156,6 +156,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
 
         using var either = CancellationTokenSource.CreateLinkedTokenSource(shutdown, grant.Revoked);
+        using var settled = CancellationTokenSource.CreateLinkedTokenSource(shutdown, grant.Settled);
         try
         {
             while (true)
@@ -164,7 +165,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                 switch (message.Kind)
                 {
                     case MessageKind.Write:
-                        await WriteAsync(grant, cell, message, either.Token);
+                        await WriteAsync(grant, cell, message, settled.Token, either.Token);
                         written[message.First].Add(message.Second, message.Third);
                         break;
                     case MessageKind.Commit:
@@ -188,8 +189,12 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
     }
 
-    /// <summary>Reads the KV that follows a Write straight into the grant's pages. Checked before the first byte, fenced as every writer is.</summary>
-    private async Task WriteAsync(KvGrant grant, int cell, Message write, CancellationToken cancellationToken)
+    /// <summary>
+    /// Reads the KV that follows a Write straight into the grant's pages. Checked before the first byte, fenced as every writer is. What another sender
+    /// has made arrive meanwhile is read and forgotten.
+    /// </summary>
+    /// <param name="settled">Nobody may write any more: a peer that stalls must not keep the grant from arriving or ending.</param>
+    private async Task WriteAsync(KvGrant grant, int cell, Message write, CancellationToken settled, CancellationToken cancellationToken)
     {
         var (layer, begin, end) = (write.First, write.Second, write.Third);
         if (layer < 0 || layer >= pool.Layout.Layers || begin < grant.Begin || end > grant.End || begin >= end)
@@ -199,13 +204,18 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
 
         grant.Touch();
+        var payloadEnd = _stream.PayloadRead + PageSlice.BytesOf(pool.Layout, begin, end);
         var state = table.Enter(cell, grant.Slot, grant.Generation);
         try
         {
             if (state == GrantState.Open)
             {
-                await ReceivePagesAsync(grant, layer, begin, end, cancellationToken);
+                await ReceivePagesAsync(grant, layer, begin, end, settled);
             }
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            // Settled within the write.
         }
         finally
         {
@@ -220,10 +230,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             throw grant.Over();
         }
 
-        if (state == GrantState.Complete)
-        {
-            await _stream.SkipPayloadAsync(PageSlice.BytesOf(pool.Layout, begin, end), cancellationToken);
-        }
+        await _stream.SkipPayloadAsync(payloadEnd - _stream.PayloadRead, cancellationToken);
     }
 
     private async Task ReceivePagesAsync(KvGrant grant, int layer, int begin, int end, CancellationToken cancellationToken)

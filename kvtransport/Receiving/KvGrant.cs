@@ -15,6 +15,7 @@ internal sealed class KvGrant : IKvGrant, IDisposable
     private readonly Action<IKvGrant>? _arrived;
     private readonly Action<KvGrant> _ended;
     private readonly TaskCompletionSource _arrival = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _settled = new();
     private readonly CancellationTokenSource _revoked = new();
     private GrantState _state = GrantState.Open;
     private TaskCompletionSource? _revocation;
@@ -31,6 +32,7 @@ internal sealed class KvGrant : IKvGrant, IDisposable
         (ReservationId, Pages, Begin, End, Slot, Generation) = (reservationId, pages, begin, end, slot, generation);
         (_table, _time, _arrived, _ended) = (table, time, arrived, ended);
         _lastUsed = time.GetTimestamp();
+        Settled = _settled.Token;
         Revoked = _revoked.Token;
         table.Set(slot, generation, GrantState.Open);
     }
@@ -68,7 +70,10 @@ internal sealed class KvGrant : IKvGrant, IDisposable
         }
     }
 
-    /// <summary>Cancelled when the grant is revoked, so that a stream session which waits for its peer's bytes lets go.</summary>
+    /// <summary>Cancelled when nobody may write any more, so that a stream session which waits for its peer's bytes within a write lets go.</summary>
+    public CancellationToken Settled { get; }
+
+    /// <summary>Cancelled when the grant is revoked; so are then the stream sessions over it.</summary>
     public CancellationToken Revoked { get; }
 
     public void Touch() => Volatile.Write(ref _lastUsed, _time.GetTimestamp());
@@ -166,12 +171,17 @@ internal sealed class KvGrant : IKvGrant, IDisposable
         await RevokeAsync().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    public void Dispose() => _revoked.Dispose();
+    public void Dispose()
+    {
+        _settled.Dispose();
+        _revoked.Dispose();
+    }
 
     private async Task CompleteAsync()
     {
         // Away from the caller's lock: what follows calls out.
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        await _settled.CancelAsync();
         await WritersGoneAsync();
         lock (_gate)
         {
@@ -191,6 +201,7 @@ internal sealed class KvGrant : IKvGrant, IDisposable
     {
         try
         {
+            await _settled.CancelAsync();
             await _revoked.CancelAsync();
             await WritersGoneAsync();
             // An arrival that is being told is told to its end first.
@@ -201,6 +212,7 @@ internal sealed class KvGrant : IKvGrant, IDisposable
         }
         catch (ObjectDisposedException fault)
         {
+            await _completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _arrival.TrySetCanceled(Revoked);
             revocation.SetException(fault);
         }

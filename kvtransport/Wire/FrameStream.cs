@@ -26,6 +26,9 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
     private int _outputEnd;
     private bool _disposed;
 
+    /// <summary>Bytes handed to readers since the start; a read that was cancelled has counted what it had got.</summary>
+    public long PayloadRead { get; private set; }
+
     /// <summary>True if something of the peer waits to be read.</summary>
     public bool HasInput => _inputAt < _inputEnd || socket.Available > 0;
 
@@ -63,6 +66,7 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
                 {
                     var received = await socket.ReceiveAsync(destination, SocketFlags.None, cancellationToken);
                     destination = received > 0 ? destination[received..] : throw Ended();
+                    PayloadRead += received;
                     continue;
                 }
 
@@ -75,6 +79,7 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
             var take = Math.Min(destination.Length, _inputEnd - _inputAt);
             _input.AsSpan(_inputAt, take).CopyTo(destination.Span);
             _inputAt += take;
+            PayloadRead += take;
             destination = destination[take..];
         }
     }
@@ -91,6 +96,7 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
 
             var take = (int)Math.Min(bytes, _inputEnd - _inputAt);
             _inputAt += take;
+            PayloadRead += take;
             bytes -= take;
         }
     }
