@@ -12,6 +12,9 @@ public sealed class TraceStore(int capacity = 2000)
     private readonly Dictionary<RequestTrace, LinkedListNode<RequestTrace>> nodes = [];
     private readonly Queue<RequestTrace> ended = new();
 
+    /// <summary>Ended requests that are kept.</summary>
+    public int Capacity => capacity;
+
     public int RunningCount
     {
         get

@@ -1,0 +1,35 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace ScriptedServe.Host.Admin;
+
+/// <summary>How the admin API writes: JSON in camel case, enums as words, what is null left out.</summary>
+internal static class AdminReply
+{
+    public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
+    {
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
+    };
+
+    public static IResult Of<T>(T value, int status = StatusCodes.Status200OK) => Results.Json(value, Json, statusCode: status);
+
+    /// <param name="code">For programs: <c>no_such_engine</c> and the like.</param>
+    public static IResult Error(int status, string code, string message) => Of(new { error = new { code, message } }, status);
+
+    /// <summary>The request's JSON body, or the reply that says what is wrong with it.</summary>
+    public static async Task<(T? Body, IResult? Refusal)> ReadAsync<T>(HttpRequest request, string expected)
+        where T : class
+    {
+        try
+        {
+            return await JsonSerializer.DeserializeAsync<T>(request.Body, Json, request.HttpContext.RequestAborted) is { } body
+                ? (body, null)
+                : (null, Error(StatusCodes.Status400BadRequest, "bad_body", $"The body is null; expected {expected}."));
+        }
+        catch (JsonException e)
+        {
+            return (null, Error(StatusCodes.Status400BadRequest, "bad_body", $"The body is not {expected}: {e.Message}"));
+        }
+    }
+}

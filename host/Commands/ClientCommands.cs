@@ -1,0 +1,192 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace ScriptedServe.Host.Commands;
+
+/// <summary>What the client commands do and print. Each returns the exit code: 0, or 1 if the host or the script said no.</summary>
+internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWriter errors)
+{
+    public async Task<int> PushAsync(string file, string? name, bool activate, string? message, CancellationToken cancellationToken)
+    {
+        var (router, text) = await ReadAsync(file, name, cancellationToken);
+        var path = $"admin/routers/{router}?activate={(activate ? "true" : "false")}{(message is null ? "" : $"&message={Uri.EscapeDataString(message)}")}";
+        var (status, reply) = await host.TrySendAsync(HttpMethod.Put, path, Source(text), cancellationToken);
+        if (status == HttpStatusCode.UnprocessableEntity)
+        {
+            return Refused(file, text, reply);
+        }
+
+        if ((int)status >= 400)
+        {
+            throw AdminClient.Refused((int)status, reply);
+        }
+
+        PrintDiagnostics(file, text, reply?["diagnostics"] as JsonArray);
+        var version = reply?["version"] is JsonObject nested ? nested : reply;
+        await output.WriteLineAsync($"{router}@{version?["version"]} is {(activate ? "active" : "loaded; activate it with: activate " + router + " --version " + version?["version"])}");
+        return 0;
+    }
+
+    public async Task<int> CheckAsync(string file, string? name, CancellationToken cancellationToken)
+    {
+        var (router, text) = await ReadAsync(file, name, cancellationToken);
+        var (status, reply) = await host.TrySendAsync(HttpMethod.Post, $"admin/routers/{router}/check", Source(text), cancellationToken);
+        if (status == HttpStatusCode.UnprocessableEntity)
+        {
+            return Refused(file, text, reply);
+        }
+
+        if ((int)status >= 400)
+        {
+            throw AdminClient.Refused((int)status, reply);
+        }
+
+        PrintDiagnostics(file, text, reply as JsonArray ?? reply?["diagnostics"] as JsonArray);
+        await output.WriteLineAsync($"{file} compiles.");
+        return 0;
+    }
+
+    public async Task<int> RoutersAsync(CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Get, "admin/routers", null, cancellationToken);
+        var table = new Table("ROUTER", "VERSION", "STATE", "LEASES", "REQUESTS", "ERRORS", "SHARE", "AUTHOR", "MESSAGE");
+        foreach (var router in Rows(reply, "routers"))
+        {
+            foreach (var version in Rows(router?["versions"], "versions"))
+            {
+                var isDefault = router?["isDefault"]?.GetValue<bool>() == true;
+                table.Add(
+                    $"{router?["name"]}{(isDefault ? " (default)" : "")}",
+                    version?["version"],
+                    version?["state"],
+                    version?["leases"],
+                    version?["requests"],
+                    version?["errors"],
+                    version?["share"] is { } share ? share.GetValue<double>().ToString("P0", CultureInfo.InvariantCulture) : "",
+                    version?["author"],
+                    version?["message"]);
+            }
+        }
+
+        table.Write(output);
+        return 0;
+    }
+
+    public async Task<int> ActivateAsync(string name, int? version, CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/activate{(version is { } number ? $"?version={number.ToString(CultureInfo.InvariantCulture)}" : "")}", null, cancellationToken);
+        await output.WriteLineAsync($"{name}@{reply?["version"]} is active");
+        return 0;
+    }
+
+    public async Task<int> RollbackAsync(string name, CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/rollback", null, cancellationToken);
+        await output.WriteLineAsync($"{name}@{reply?["version"]} is active again");
+        return 0;
+    }
+
+    public async Task<int> EnginesAsync(CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Get, "admin/engines", null, cancellationToken);
+        var table = new Table("ENGINE", "STATE", "LABELS", "DEVICE", "RUNNING", "WAITING", "PREFILL", "KV FREE", "IN FLIGHT", "RESTARTS", "REASON");
+        foreach (var engine in Rows(reply, "engines"))
+        {
+            var load = engine?["load"];
+            table.Add(
+                engine?["id"],
+                engine?["state"],
+                string.Join(',', Rows(engine?["labels"], "labels").Select(label => label?.ToString())),
+                engine?["device"],
+                load?["running"],
+                load?["waiting"],
+                load?["prefillTokensQueued"],
+                load is null ? "" : $"{load["kvPagesFree"]}/{load["kvPagesTotal"]}",
+                engine?["inFlight"],
+                engine?["restarts"],
+                engine?["reason"]);
+        }
+
+        table.Write(output);
+        return 0;
+    }
+
+    public async Task<int> TraceAsync(string id, CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Get, $"admin/requests/{Uri.EscapeDataString(id)}", null, cancellationToken);
+        JsonNode?[] choices = [reply, .. Rows(reply?["choices"], "choices")];
+        foreach (var trace in choices)
+        {
+            await output.WriteLineAsync($"{trace?["id"]}  {trace?["router"]}  {trace?["outcome"]}  prompt {trace?["promptTokens"]}, output {trace?["outputTokens"]} tokens, first after {Ms(trace?["ttftMs"])}, ended after {Ms(trace?["durationMs"])}{(trace?["error"] is { } error ? $"  {error}" : "")}");
+            var table = new Table("START", "TOOK", "ENGINE", "CALL", "WINDOW", "MATCHED", "SENT", "CACHED", "COMPUTED", "BYTES", "VIA", "OUTCOME");
+            foreach (var call in Rows(trace?["calls"], "calls"))
+            {
+                table.Add(
+                    Ms(call?["startMs"]),
+                    Ms(call?["durationMs"]),
+                    call?["to"] is { } to ? $"{call["engine"]} -> {to}" : call?["engine"],
+                    call?["call"],
+                    call?["begin"] is null ? "" : $"[{call["begin"]}, {call["end"]})",
+                    call?["matchedTokens"],
+                    call?["sentTokens"],
+                    call?["cachedTokens"],
+                    call?["computedTokens"],
+                    call?["bytes"],
+                    call?["transport"],
+                    call?["error"] is { } why ? $"{call["outcome"]}: {why}" : call?["outcome"]);
+            }
+
+            table.Write(output);
+        }
+
+        return 0;
+    }
+
+    private static async Task<(string Router, string Text)> ReadAsync(string file, string? name, CancellationToken cancellationToken)
+    {
+        if (!File.Exists(file))
+        {
+            throw new CommandException($"There is no file '{file}'.");
+        }
+
+        return (Uri.EscapeDataString(name ?? Path.GetFileNameWithoutExtension(file)), await File.ReadAllTextAsync(file, cancellationToken));
+    }
+
+    private static StringContent Source(string text) => new(text, Encoding.UTF8, "text/plain");
+
+    private int Refused(string file, string text, JsonNode? reply)
+    {
+        PrintDiagnostics(file, text, reply as JsonArray ?? reply?["diagnostics"] as JsonArray);
+        errors.WriteLine($"{file} was refused; nothing has changed on the host.");
+        return 1;
+    }
+
+    /// <summary>Each with its line and a caret under the column, as compilers print them.</summary>
+    private void PrintDiagnostics(string file, string text, JsonArray? diagnostics)
+    {
+        var lines = text.Split('\n');
+        foreach (var diagnostic in diagnostics ?? [])
+        {
+            var (line, column) = (Number(diagnostic?["line"]), Number(diagnostic?["column"]));
+            errors.WriteLine($"{diagnostic?["file"]}({line},{column}): {diagnostic?["severity"]} {diagnostic?["id"]}: {diagnostic?["message"]}");
+            var isOwn = Path.GetFileNameWithoutExtension(diagnostic?["file"]?.ToString() ?? "") == Path.GetFileNameWithoutExtension(file);
+            if (isOwn && line >= 1 && line <= lines.Length)
+            {
+                var quoted = lines[line - 1].TrimEnd('\r');
+                errors.WriteLine($"    {quoted}");
+
+                // Tabs stay tabs, so that the caret stands under its column in any terminal.
+                var before = quoted[..Math.Clamp(column - 1, 0, quoted.Length)];
+                errors.WriteLine($"    {string.Concat(before.Select(c => c == '\t' ? '\t' : ' '))}^");
+            }
+        }
+    }
+
+    private static int Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<int>(out var number) ? number : 0;
+
+    private static string Ms(JsonNode? node) => node is JsonValue value && value.TryGetValue<double>(out var ms) ? ms.ToString("0.0", CultureInfo.InvariantCulture) + " ms" : "-";
+
+    private static IEnumerable<JsonNode?> Rows(JsonNode? node, string key) => node as JsonArray ?? node?[key] as JsonArray ?? [];
+}

@@ -1,0 +1,128 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using ScriptedServe.Host.Options;
+
+namespace ScriptedServe.Host.Commands;
+
+/// <summary>
+/// The command line. Without a command it serves. Exit codes: 0, 1 for what failed, 2 for what was asked wrongly.
+/// </summary>
+/// <param name="serve">Runs the host until it is stopped; returns the exit code.</param>
+internal sealed class CommandLine(
+    Func<ServeOptions, CancellationToken, Task<int>> serve,
+    Func<string, string?> environment,
+    IConfiguration file,
+    int cores,
+    TextWriter output,
+    TextWriter errors)
+{
+    private const int Failed = 1;
+    private const int AskedWrongly = 2;
+
+    private static readonly HostSetting Url = new("url", "URL", "The running host. Default: http://127.0.0.1:8000.");
+
+    private readonly Dictionary<HostSetting, Option<string[]>> options = HostSettings.All.Append(Url).ToDictionary(setting => setting, setting => new Option<string[]>(setting.Flag)
+    {
+        Description = $"{setting.Description} [{setting.Variable}]",
+        HelpName = setting.ValueName,
+        Arity = ArgumentArity.OneOrMore,
+        AllowMultipleArgumentsPerToken = false,
+    });
+
+    public async Task<int> RunAsync(string[] args)
+    {
+        var root = new RootCommand("ScriptedServe: LLM serving whose routing is a script. Options also read the environment (named in brackets) and appsettings.json, section ScriptedServe.");
+        var serving = new Command("serve", "Serve an OpenAI-compatible API over local or attached engines. The default command.");
+        foreach (var setting in HostSettings.All)
+        {
+            root.Options.Add(options[setting]);
+            serving.Options.Add(options[setting]);
+        }
+
+        root.SetAction(ServeAsync);
+        serving.SetAction(ServeAsync);
+        root.Subcommands.Add(serving);
+        AddClientCommands(root);
+
+        var parsed = root.Parse(args);
+        if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction)
+        {
+            return Refuse(parsed.Errors.Select(error => error.Message));
+        }
+
+        return await parsed.InvokeAsync(new InvocationConfiguration { Output = output, Error = errors, EnableDefaultExceptionHandler = false });
+    }
+
+    private Task<int> ServeAsync(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        var (checkedOptions, wrong) = ServeOptionsReader.Read(Sources(parsed), cores);
+        return checkedOptions is null ? Task.FromResult(Refuse(wrong)) : serve(checkedOptions, cancellationToken);
+    }
+
+    private SettingSources Sources(ParseResult parsed) => new(setting => parsed.GetValue(options[setting]) ?? [], environment, file);
+
+    private int Refuse(IEnumerable<string> reasons)
+    {
+        foreach (var reason in reasons)
+        {
+            errors.WriteLine($"error: {reason}");
+        }
+
+        errors.WriteLine("See --help.");
+        return AskedWrongly;
+    }
+
+    private void AddClientCommands(RootCommand root)
+    {
+        var scriptFile = new Argument<string>("FILE") { Description = "A router's script, name.csx." };
+        var asName = new Option<string?>("--name") { Description = "The router's name. Default: the file's." };
+        var activate = new Option<bool>("--activate") { Description = "Let the new version serve at once." };
+        var message = new Option<string?>("--message") { Description = "Why, for the list of versions." };
+        var router = new Argument<string>("ROUTER") { Description = "A router's name." };
+        var version = new Option<int?>("--version") { Description = "The version's number. Default: the newest that is loaded." };
+        var request = new Argument<string>("ID") { Description = "A request's id, as in the header X-Request-Id." };
+
+        Add("push", "Put a script onto a running host as a new version.", [scriptFile], [asName, activate, message], (run, parsed, token) =>
+            run.PushAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), parsed.GetValue(activate), parsed.GetValue(message), token));
+        Add("check", "Have a running host compile a script, and nothing else.", [scriptFile], [asName], (run, parsed, token) =>
+            run.CheckAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), token));
+        Add("routers", "List routers and their versions.", [], [], (run, _, token) => run.RoutersAsync(token));
+        Add("activate", "Let a loaded version serve its name.", [router], [version], (run, parsed, token) =>
+            run.ActivateAsync(parsed.GetRequiredValue(router), parsed.GetValue(version), token));
+        Add("rollback", "Let the version before serve again.", [router], [], (run, parsed, token) => run.RollbackAsync(parsed.GetRequiredValue(router), token));
+        Add("engines", "List engines and their load.", [], [], (run, _, token) => run.EnginesAsync(token));
+        Add("trace", "Show the sub-calls of a request.", [request], [], (run, parsed, token) => run.TraceAsync(parsed.GetRequiredValue(request), token));
+
+        void Add(string name, string description, Argument[] arguments, Option[] own, Func<ClientCommands, ParseResult, CancellationToken, Task<int>> run)
+        {
+            var command = new Command(name, description);
+            foreach (var argument in arguments)
+            {
+                command.Arguments.Add(argument);
+            }
+
+            foreach (var option in own.Append(options[Url]).Append(options[HostSettings.AdminToken]))
+            {
+                command.Options.Add(option);
+            }
+
+            command.SetAction((parsed, token) => TalkAsync(parsed, client => run(client, parsed, token)));
+            root.Subcommands.Add(command);
+        }
+    }
+
+    private async Task<int> TalkAsync(ParseResult parsed, Func<ClientCommands, Task<int>> talk)
+    {
+        var sources = Sources(parsed);
+        try
+        {
+            using var client = new AdminClient(sources.Find(Url)?.Values[^1] ?? "http://127.0.0.1:8000", sources.Find(HostSettings.AdminToken)?.Values[^1]);
+            return await talk(new ClientCommands(client, output, errors));
+        }
+        catch (CommandException e)
+        {
+            await errors.WriteLineAsync(e.Message);
+            return Failed;
+        }
+    }
+}

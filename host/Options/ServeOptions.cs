@@ -1,0 +1,42 @@
+namespace ScriptedServe.Host.Options;
+
+/// <summary>The checked options of <c>serve</c>; each is documented at its <see cref="HostSetting"/>.</summary>
+internal sealed record ServeOptions
+{
+    /// <summary>Null: the built-in model.</summary>
+    public string? Model { get; init; }
+
+    public int Engines { get; init; } = 2;
+
+    public IReadOnlyList<string> EngineUrls { get; init; } = [];
+
+    public IReadOnlyList<string> Devices { get; init; } = ["cpu"];
+
+    /// <summary>Of each local engine.</summary>
+    public int Threads { get; init; } = 1;
+
+    public string? KvMemory { get; init; }
+
+    public string? PageTokens { get; init; }
+
+    public string? ClusterSecretFile { get; init; }
+
+    public string Router { get; init; } = "pd_disagg";
+
+    /// <summary>Null: found as its setting says.</summary>
+    public string? Scripts { get; init; }
+
+    public string Host { get; init; } = "127.0.0.1";
+
+    public int Port { get; init; } = 8000;
+
+    public string? ApiKey { get; init; }
+
+    public string? AdminToken { get; init; }
+
+    public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(600);
+
+    public TimeSpan CallTimeout { get; init; } = TimeSpan.FromSeconds(120);
+
+    public TimeSpan EngineStartTimeout { get; init; } = TimeSpan.FromSeconds(120);
+}

@@ -1,0 +1,207 @@
+using System.Globalization;
+using System.Net;
+using System.Text.RegularExpressions;
+using ScriptedServe.Contracts.Wire;
+using ScriptedServe.Host.Admin;
+
+namespace ScriptedServe.Host.Options;
+
+/// <summary>Makes <see cref="ServeOptions"/> of what is set, and collects every error before refusing.</summary>
+internal sealed partial class ServeOptionsReader(SettingSources sources, int cores)
+{
+    private readonly List<string> errors = [];
+
+    /// <returns>The options, or null and what is wrong with each bad setting.</returns>
+    public static (ServeOptions? Options, IReadOnlyList<string> Errors) Read(SettingSources sources, int cores)
+    {
+        var reader = new ServeOptionsReader(sources, cores);
+        var options = reader.Read();
+        return reader.errors.Count == 0 ? (options, []) : (null, reader.errors);
+    }
+
+    private ServeOptions Read()
+    {
+        var defaults = new ServeOptions();
+        IReadOnlyList<string> urls = sources.Find(HostSettings.Engine)?.Values ?? [];
+        foreach (var url in urls)
+        {
+            CheckAddress(url);
+        }
+
+        var engines = Integer(HostSettings.Engines, urls.Count > 0 ? 0 : defaults.Engines, 0, 64);
+        if (engines == 0 && urls.Count == 0)
+        {
+            errors.Add("--engines 0 without --engine leaves no engine to serve with: start some, or attach one by its URL.");
+        }
+
+        var host = Text(HostSettings.Host) ?? defaults.Host;
+        var adminToken = Text(HostSettings.AdminToken);
+        CheckHost(host, adminToken);
+        return new ServeOptions
+        {
+            Model = Folder(HostSettings.Model),
+            Engines = engines,
+            EngineUrls = urls,
+            Devices = Devices(),
+            Threads = Integer(HostSettings.Threads, Math.Max(1, cores / Math.Max(1, engines)), 1, 1024),
+            KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
+            PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
+            ClusterSecretFile = File(HostSettings.ClusterSecretFile),
+            Router = Matching(HostSettings.Router, RouterName(), "a router's name (letters, digits, '_' and '-')") ?? defaults.Router,
+            Scripts = Folder(HostSettings.Scripts),
+            Host = host,
+            Port = Integer(HostSettings.Port, defaults.Port, 0, 65535),
+            ApiKey = Text(HostSettings.ApiKey),
+            AdminToken = adminToken,
+            RequestTimeout = Seconds(HostSettings.RequestTimeout, defaults.RequestTimeout),
+            CallTimeout = Seconds(HostSettings.CallTimeout, defaults.CallTimeout),
+            EngineStartTimeout = Seconds(HostSettings.EngineStartTimeout, defaults.EngineStartTimeout),
+        };
+    }
+
+    private void CheckAddress(string url)
+    {
+        try
+        {
+            EngineAddress.Parse(url);
+        }
+        catch (FormatException e)
+        {
+            errors.Add($"--engine: {e.Message}");
+        }
+    }
+
+    private void CheckHost(string host, string? adminToken)
+    {
+        if (AdminAuth.IsLoopback(host))
+        {
+            return;
+        }
+
+        if (host != "*" && !IPAddress.TryParse(host, out _))
+        {
+            errors.Add($"--host: '{host}' is neither an IP address nor localhost nor * (every interface).");
+        }
+        else if (adminToken is null)
+        {
+            errors.Add($"--host {host} can be reached from other machines, and the admin API lets its users run code: set --admin-token (or {HostSettings.AdminToken.Variable}), or listen on 127.0.0.1.");
+        }
+    }
+
+    private string? Text(HostSetting setting)
+    {
+        if (sources.Find(setting) is not { } found)
+        {
+            return null;
+        }
+
+        if (found.Values.Count > 1)
+        {
+            errors.Add($"{found.Source} is given {found.Values.Count} times; it takes one value.");
+        }
+        else if (string.IsNullOrWhiteSpace(found.Values[0]))
+        {
+            errors.Add($"{found.Source} is empty; leave it out for its default.");
+        }
+
+        return found.Values[0];
+    }
+
+    private int Integer(HostSetting setting, int fallback, int least, int most)
+    {
+        if (Text(setting) is not { } text)
+        {
+            return fallback;
+        }
+
+        if (int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value) && value >= least && value <= most)
+        {
+            return value;
+        }
+
+        Bad(setting, text, string.Create(CultureInfo.InvariantCulture, $"a whole number from {least} to {most}"));
+        return fallback;
+    }
+
+    private TimeSpan Seconds(HostSetting setting, TimeSpan fallback)
+    {
+        const double Most = 86400;
+        if (Text(setting) is not { } text)
+        {
+            return fallback;
+        }
+
+        if (double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) && value is > 0 and <= Most)
+        {
+            return TimeSpan.FromSeconds(value);
+        }
+
+        Bad(setting, text, "a number of seconds above 0, at most 86400");
+        return fallback;
+    }
+
+    private string? Matching(HostSetting setting, Regex pattern, string expected)
+    {
+        var text = Text(setting);
+        if (text is not null && !pattern.IsMatch(text))
+        {
+            Bad(setting, text, expected);
+        }
+
+        return text;
+    }
+
+    private string[] Devices()
+    {
+        if (Text(HostSettings.Device) is not { } text)
+        {
+            return ["cpu"];
+        }
+
+        var devices = text.Split(',', StringSplitOptions.TrimEntries);
+        foreach (var device in devices.Where(device => !Device().IsMatch(device)))
+        {
+            Bad(HostSettings.Device, device, "cpu or cuda:N");
+        }
+
+        return devices;
+    }
+
+    private string? Folder(HostSetting setting)
+    {
+        var text = Text(setting);
+        if (text is not null && !Directory.Exists(text))
+        {
+            errors.Add($"{Source(setting)}: there is no folder '{text}' (looked for at {Path.GetFullPath(text)}).");
+        }
+
+        return text is null ? null : Path.GetFullPath(text);
+    }
+
+    private string? File(HostSetting setting)
+    {
+        var text = Text(setting);
+        if (text is not null && !System.IO.File.Exists(text))
+        {
+            errors.Add($"{Source(setting)}: there is no file '{text}' (looked for at {Path.GetFullPath(text)}).");
+        }
+
+        return text is null ? null : Path.GetFullPath(text);
+    }
+
+    private void Bad(HostSetting setting, string text, string expected) => errors.Add($"{Source(setting)}: '{text}' is not {expected}.");
+
+    private string Source(HostSetting setting) => sources.Find(setting)!.Source;
+
+    [GeneratedRegex(@"\A\d+(\.\d+)?\s*([KMGT]i?)?B?\z", RegexOptions.IgnoreCase)]
+    private static partial Regex Size();
+
+    [GeneratedRegex(@"\A[1-9]\d{0,5}\z")]
+    private static partial Regex WholeNumber();
+
+    [GeneratedRegex(@"\A(cpu|cuda:\d{1,3})\z")]
+    private static partial Regex Device();
+
+    [GeneratedRegex(@"\A[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\z")]
+    private static partial Regex RouterName();
+}
