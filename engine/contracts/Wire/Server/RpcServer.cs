@@ -35,9 +35,8 @@ public sealed class RpcServer(RpcServerOptions options, TimeProvider time, ILogg
         });
 
     /// <summary>
-    /// One request, a stream of replies. A reply leaves as soon as the next one is not ready, so those that come back to back share
-    /// packets; the enumerator must therefore not compute for long before MoveNextAsync returns. It is asked for more only while
-    /// the transport takes what it gave, and is always disposed.
+    /// One request, a stream of replies, sent as <see cref="StreamPump"/> says: the enumerator must not compute for long before
+    /// MoveNextAsync returns, is asked for more only while the transport takes what it gave, and is always disposed.
     /// </summary>
     public RequestDelegate ServerStreaming<TRequest, TReply>(MessageParser<TRequest> parser, Func<TRequest, CancellationToken, IAsyncEnumerable<TReply>> handler)
         where TRequest : class, IMessage<TRequest>
@@ -45,33 +44,15 @@ public sealed class RpcServer(RpcServerOptions options, TimeProvider time, ILogg
         context => ServeAsync(context, async (call, cancellationToken) =>
         {
             var request = await ReadRequestAsync(context, parser, cancellationToken);
-            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-            await using var replies = handler(request, stop.Token).GetAsyncEnumerator(stop.Token);
-            while (true)
-            {
-                var next = replies.MoveNextAsync();
-                if (!next.IsCompleted || call.UnflushedBytes >= FlushBytes)
+            await StreamPump.PumpAsync(
+                stop => handler(request, stop),
+                reply =>
                 {
-                    try
-                    {
-                        await call.FlushAsync(cancellationToken);
-                    }
-                    catch
-                    {
-                        // An enumerator may not be disposed while it moves.
-                        await stop.CancelAsync();
-                        await IgnoreAsync(next);
-                        throw;
-                    }
-                }
-
-                if (!await next)
-                {
-                    return;
-                }
-
-                call.Write(replies.Current);
-            }
+                    call.Write(reply);
+                    return call.UnflushedBytes >= FlushBytes;
+                },
+                call.FlushAsync,
+                cancellationToken);
         });
 
     /// <summary>Answers UNIMPLEMENTED to gRPC calls and 404 to anything else.</summary>
@@ -183,18 +164,6 @@ public sealed class RpcServer(RpcServerOptions options, TimeProvider time, ILogg
         return await reader.ReadAsync(cancellationToken) is null
             ? request
             : throw new RpcException(RpcStatus.InvalidArgument, $"The request has more than one message; {context.Request.Path} takes one {typeof(TRequest).Name}.");
-    }
-
-    private static async Task IgnoreAsync(ValueTask<bool> task)
-    {
-        try
-        {
-            await task;
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            // The error that ended the call is the one that counts.
-        }
     }
 
     /// <summary>The response of one call.</summary>
