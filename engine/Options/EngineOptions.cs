@@ -1,0 +1,187 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Net;
+using System.Text;
+using Microsoft.Extensions.Configuration;
+using ScriptedServe.Contracts.Wire;
+using ScriptedServe.Engine.Scheduling;
+
+namespace ScriptedServe.Engine.Options;
+
+/// <summary>How an engine process runs; <see cref="EngineSettings"/> says what each means.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>A folder that exists.</summary>
+    public required string ModelFolder { get; init; }
+
+    public required string Device { get; init; }
+
+    public required EngineAddress Listen { get; init; }
+
+    public required IPEndPoint KvListen { get; init; }
+
+    /// <summary>Null: the address of <see cref="KvListen"/>.</summary>
+    public string? KvAdvertise { get; init; }
+
+    /// <summary>KV may be written into the pools of engines on this machine directly.</summary>
+    public required bool SendThroughSharedMemory { get; init; }
+
+    public required long KvMemoryBytes { get; init; }
+
+    public required int PageTokens { get; init; }
+
+    public required EngineLimits Limits { get; init; }
+
+    public required int Threads { get; init; }
+
+    public required IReadOnlyList<string> Labels { get; init; }
+
+    /// <summary>Null: the user's own, made on first use.</summary>
+    public string? ClusterSecretFile { get; init; }
+
+    public required string EngineId { get; init; }
+
+    public int? ParentPid { get; init; }
+
+    /// <summary>Reads and checks all options.</summary>
+    /// <param name="modelsFolder">Holds the built-in models.</param>
+    /// <param name="randomDigits">For an engine that is given no id.</param>
+    /// <returns>The options, or every error there is.</returns>
+    public static (EngineOptions? Options, IReadOnlyList<string> Errors) Read(
+        ParseResult commandLine, Func<string, string?> environment, IConfiguration file, string modelsFolder, Func<string> randomDigits)
+    {
+        var reader = new Reader(commandLine, environment, file);
+        var listen = reader.Parse(EngineSettings.Listen, "http://127.0.0.1:8100", EngineAddress.Parse);
+        var kvHost = listen is { SocketPath: null } ? listen.Host : "127.0.0.1";
+        var kvListen = reader.Parse(EngineSettings.KvListen, null, ParseEndPoint) ?? reader.Try("--listen", $"{listen}", _ => EndPointOf(kvHost, 0));
+        var maxSequences = reader.Number(EngineSettings.MaxSequences, 64, 1, 65536);
+        var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
+        var options = new EngineOptions
+        {
+            ModelFolder = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
+            Device = reader.Parse(EngineSettings.Device, "cpu", text => text == "cpu" ? text : throw new FormatException("this build computes on cpu only")) ?? "",
+            Listen = listen!,
+            KvListen = kvListen!,
+            KvAdvertise = reader.Parse(EngineSettings.KvAdvertise, null, text => text),
+            SendThroughSharedMemory = reader.Parse(EngineSettings.KvTransport, "auto", text =>
+                text is "auto" or "tcp" ? text == "auto" : throw new FormatException("auto or tcp is expected")),
+            KvMemoryBytes = reader.Parse(EngineSettings.KvMemory, "1GiB", text => (long?)ParseSize(text)) ?? 0,
+            PageTokens = reader.Number(EngineSettings.PageTokens, 16, 1, 4096),
+            Limits = new EngineLimits
+            {
+                MaxBatchTokens = maxBatchTokens,
+                MaxSequences = maxSequences,
+                MaxWaiting = reader.Number(EngineSettings.MaxWaiting, 1024, 1, 1_000_000),
+                MaxWait = reader.Parse(EngineSettings.MaxWait, "30", text => (TimeSpan?)ParseSeconds(text)) ?? default,
+            },
+            Threads = reader.Number(EngineSettings.Threads, Math.Min(Environment.ProcessorCount, 256), 1, 256),
+            Labels = reader.Many(EngineSettings.Label, text => text.Length is > 0 and <= 128 ? text : throw new FormatException("a label has 1 to 128 characters")),
+            ClusterSecretFile = reader.Parse(EngineSettings.ClusterSecretFile, null, Path.GetFullPath),
+            EngineId = reader.Parse(EngineSettings.EngineId, "engine-" + randomDigits(), text =>
+                text.Length is > 0 and <= 128 && !text.Any(char.IsControl) ? text : throw new FormatException("an id has 1 to 128 characters")) ?? "",
+            ParentPid = reader.Parse(EngineSettings.ParentPid, null, text => (int?)ParseWhole(text, 1, int.MaxValue)),
+        };
+        reader.Check(maxBatchTokens >= maxSequences, $"--max-batch-tokens {maxBatchTokens} is less than --max-sequences {maxSequences}: each decoding sequence takes a token of every step");
+        reader.Check(listen is not { SocketPath: { } path } || Encoding.UTF8.GetByteCount(path) <= 104, "--listen: the path, with .kv added for KV, is longer than the 107 bytes a unix socket may have");
+        reader.Check(
+            options.KvAdvertise is not null || kvListen is null || !(kvListen.Address.Equals(IPAddress.Any) || kvListen.Address.Equals(IPAddress.IPv6Any)),
+            "--kv-advertise is needed: KV is listened for on every address, and others must know which one to use");
+        return reader.Errors.Count == 0 ? (options, []) : (null, reader.Errors);
+    }
+
+    private static string? DefaultModel(string modelsFolder) =>
+        Directory.Exists(modelsFolder) ? Directory.EnumerateDirectories(modelsFolder).Order(StringComparer.Ordinal).FirstOrDefault() : null;
+
+    private static string FindModel(string text, string modelsFolder)
+    {
+        var builtIn = Path.Combine(modelsFolder, text);
+        return Directory.Exists(text) ? Path.GetFullPath(text)
+            : text.AsSpan().IndexOfAny('/', '\\') < 0 && Directory.Exists(builtIn) ? builtIn
+            : throw new FormatException($"neither a folder nor a model in {modelsFolder}");
+    }
+
+    private static long ParseSize(string text)
+    {
+        var digits = text.AsSpan().TrimEnd("kKMGTiB ");
+        var unit = text[digits.Length..].Trim() switch
+        {
+            "" or "B" => 1L,
+            "KiB" => 1L << 10,
+            "MiB" => 1L << 20,
+            "GiB" => 1L << 30,
+            "TiB" => 1L << 40,
+            _ => throw new FormatException("a size is a number and B, KiB, MiB, GiB or TiB"),
+        };
+        return double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) && number * unit is >= 1 and <= 1L << 44
+            ? (long)(number * unit)
+            : throw new FormatException("a size is a number and B, KiB, MiB, GiB or TiB, from 1 B to 16 TiB");
+    }
+
+    private static TimeSpan ParseSeconds(string text) =>
+        double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var seconds) && seconds is >= 0.001 and <= 86400
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new FormatException("a time is a number of seconds from 0.001 to 86400");
+
+    private static int ParseWhole(string text, int least, int most) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= least && number <= most
+            ? number
+            : throw new FormatException($"a whole number from {least} to {most} is expected");
+
+    private static IPEndPoint ParseEndPoint(string text)
+    {
+        var colon = text.LastIndexOf(':');
+        return colon > 0
+            ? EndPointOf(text[..colon].Trim('[', ']'), ParseWhole(text[(colon + 1)..], 0, 65535))
+            : throw new FormatException("HOST:PORT is expected");
+    }
+
+    private static IPEndPoint EndPointOf(string host, int port) => new(
+        host == "*" ? IPAddress.Any
+        : host.Equals("localhost", StringComparison.OrdinalIgnoreCase) ? IPAddress.Loopback
+        : IPAddress.TryParse(host, out var address) ? address
+        : throw new FormatException($"the host '{host}' must be an IP address of this machine, localhost or *"),
+        port);
+
+    /// <summary>Reads settings and collects what is wrong with them.</summary>
+    private sealed class Reader(ParseResult commandLine, Func<string, string?> environment, IConfiguration file)
+    {
+        public List<string> Errors { get; } = [.. commandLine.Errors.Select(error => error.Message)];
+
+        public void Check(bool holds, string error)
+        {
+            if (!holds)
+            {
+                Errors.Add(error);
+            }
+        }
+
+        public T? Parse<T>(EngineSetting setting, string? byDefault, Func<string, T> parse)
+        {
+            var (values, source) = setting.Find(commandLine, environment, file) ?? (byDefault is null ? [] : [byDefault], "--" + setting.Name);
+            Check(values.Count <= 1, $"{source}: given {values.Count} times");
+            return values.Count == 1 ? Try(source, values[0], parse) : default;
+        }
+
+        public IReadOnlyList<T> Many<T>(EngineSetting setting, Func<string, T> parse)
+        {
+            var (values, source) = setting.Find(commandLine, environment, file) ?? ([], "");
+            return [.. values.Select(value => Try(source, value, parse)!)];
+        }
+
+        public int Number(EngineSetting setting, int byDefault, int least, int most) =>
+            Parse(setting, byDefault.ToString(CultureInfo.InvariantCulture), text => (int?)ParseWhole(text, least, most)) ?? byDefault;
+
+        public T? Try<T>(string source, string value, Func<string, T> parse)
+        {
+            try
+            {
+                return parse(value);
+            }
+            catch (Exception e) when (e is FormatException or ArgumentException or IOException)
+            {
+                Errors.Add($"{source} '{value}': {e.Message}");
+                return default;
+            }
+        }
+    }
+}

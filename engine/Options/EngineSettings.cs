@@ -1,0 +1,29 @@
+namespace ScriptedServe.Engine.Options;
+
+/// <summary>All options of the engine.</summary>
+public static class EngineSettings
+{
+    public static readonly EngineSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or the name of a built-in one. Default: the built-in model.");
+    public static readonly EngineSetting Device = new("device", "NAME", "What computes: cpu. Default: cpu.");
+    public static readonly EngineSetting Listen = new("listen", "ADDRESS", "Where calls are taken: unix:PATH or http://HOST:PORT, port 0 for a free one. Default: http://127.0.0.1:8100. Other machines must present a token made from the cluster's secret.");
+    public static readonly EngineSetting KvListen = new("kv-listen", "HOST:PORT", "Where KV of other machines is taken, port 0 for a free one. Default: the host of --listen, or 127.0.0.1, and a free port.");
+    public static readonly EngineSetting KvAdvertise = new("kv-advertise", "HOST", "Name or address by which other machines reach --kv-listen. Default: its host. Needed where that is * or 0.0.0.0.");
+    public static readonly EngineSetting KvTransport = new("kv-transport", "NAME", "How KV is sent: auto (shared memory to engines of this machine, else TCP) or tcp. Default: auto.");
+    public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB. Default: 1GiB, at most 16 TiB.");
+    public static readonly EngineSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page, 1 to 4096. The same on engines that exchange KV. Default: 16.");
+    public static readonly EngineSetting MaxBatchTokens = new("max-batch-tokens", "N", "Tokens computed in a step, 1 to 65536, at least --max-sequences. Default: 512.");
+    public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 65536. Default: 64.");
+    public static readonly EngineSetting MaxWaiting = new("max-waiting", "N", "Calls that may wait for pages or a seat, 1 to 1000000. Default: 1024.");
+    public static readonly EngineSetting MaxWait = new("max-wait", "SECONDS", "How long a call may wait for pages or a seat, above 0. Default: 30.");
+    public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256. Default: one a processor.");
+    public static readonly EngineSetting Label = new("label", "NAME", "A role or other label, as in prefill. May be given several times.", Many: true);
+    public static readonly EngineSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret shared by engines that exchange KV, at least 16 bytes. Default: ~/.scriptedserve/cluster-secret, made on first use.");
+    public static readonly EngineSetting EngineId = new("engine-id", "ID", "Names the engine, up to 128 characters. Default: engine- and random digits.", Alias: "--id");
+    public static readonly EngineSetting ParentPid = new("parent-pid", "PID", "Process whose end ends the engine. Default: none.");
+
+    public static IReadOnlyList<EngineSetting> All { get; } =
+    [
+        Model, Device, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, Threads, Label,
+        ClusterSecretFile, EngineId, ParentPid,
+    ];
+}

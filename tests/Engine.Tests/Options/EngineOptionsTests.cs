@@ -1,0 +1,95 @@
+using System.CommandLine;
+using Microsoft.Extensions.Configuration;
+using ScriptedServe.Engine.Options;
+using ScriptedServe.Tests.Support;
+
+namespace ScriptedServe.Engine.Tests.Options;
+
+public sealed class EngineOptionsTests
+{
+    private static readonly string Models = TestPaths.InRepository("engine", "models");
+
+    [Fact]
+    public void The_command_line_wins_over_the_environment_and_that_over_the_file()
+    {
+        var (options, errors) = Read(
+            "--page-tokens 8 --label prefill --label fast --id me --listen unix:/tmp/x.sock",
+            new() { ["SCRIPTEDSERVE_PAGE_TOKENS"] = "4", ["SCRIPTEDSERVE_MAX_SEQUENCES"] = "7" },
+            new() { ["ScriptedServe:MaxSequences"] = "9", ["ScriptedServe:KvMemory"] = "1.5MiB" });
+        Assert.Empty(errors);
+        Assert.Equal((8, 7, 3L << 19, "me"), (options!.PageTokens, options.Limits.MaxSequences, options.KvMemoryBytes, options.EngineId));
+        Assert.Equal(["prefill", "fast"], options.Labels);
+        Assert.Equal("127.0.0.1:0", options.KvListen.ToString());
+        Assert.True(Directory.Exists(options.ModelFolder));
+    }
+
+    [Fact]
+    public void Every_error_is_told_with_the_option_its_value_and_the_limit()
+    {
+        var (options, errors) = Read(
+            "--page-tokens 0 --kv-memory lots --model no-such --device gpu --listen ftp://x --max-wait 0 --threads many --kv-transport post",
+            new() { ["SCRIPTEDSERVE_MAX_BATCH_TOKENS"] = "3" });
+        Assert.Null(options);
+        foreach (var expected in new[]
+        {
+            "--page-tokens '0': a whole number from 1 to 4096", "--kv-memory 'lots'", "--model 'no-such'", "--device 'gpu'", "--listen 'ftp://x'",
+            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--max-batch-tokens 3 is less than --max-sequences 64",
+        })
+        {
+            Assert.Single(errors, error => error.StartsWith(expected, StringComparison.Ordinal));
+        }
+
+        Assert.Equal(9, errors.Count);
+    }
+
+    [Theory]
+    [InlineData("--listen http://*:0")]
+    [InlineData("--listen http://127.0.0.1:0 --kv-listen 0.0.0.0:0")]
+    public void Listening_everywhere_needs_a_name_for_others_to_use(string arguments)
+    {
+        Assert.Contains(Read(arguments).Errors, error => error.StartsWith("--kv-advertise", StringComparison.Ordinal));
+        Assert.Empty(Read(arguments + " --kv-advertise me.example").Errors);
+    }
+
+    [Fact]
+    public void Engines_that_start_together_agree_on_one_secret_of_this_user_alone()
+    {
+        var folder = Directory.CreateTempSubdirectory("scriptedserve-test-");
+        try
+        {
+            var path = Path.Combine(folder.FullName, "new", "cluster-secret");
+            var secrets = new ClusterSecret[8];
+            Parallel.For(0, secrets.Length, index => secrets[index] = ClusterSecret.ReadOrCreate(path));
+            Assert.Single(secrets.Select(secret => secret.BearerToken).Distinct());
+            Assert.Equal([path], Directory.GetFiles(Path.GetDirectoryName(path)!));
+            if (!OperatingSystem.IsWindows())
+            {
+                Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+            }
+
+            File.WriteAllText(path, "short\n");
+            Assert.Contains("5 bytes", Assert.Throws<FormatException>(() => ClusterSecret.Read(path)).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    private static (EngineOptions? Options, IReadOnlyList<string> Errors) Read(
+        string arguments, Dictionary<string, string>? environment = null, Dictionary<string, string?>? file = null)
+    {
+        var root = new RootCommand();
+        foreach (var setting in EngineSettings.All)
+        {
+            root.Options.Add(setting.Option);
+        }
+
+        return EngineOptions.Read(
+            root.Parse(arguments),
+            name => environment?.GetValueOrDefault(name),
+            new ConfigurationBuilder().AddInMemoryCollection(file ?? []).Build(),
+            Models,
+            () => "00");
+    }
+}

@@ -1,0 +1,77 @@
+using ScriptedServe.Contracts;
+using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Options;
+using ScriptedServe.Engine.Tests.Fakes;
+
+namespace ScriptedServe.Engine.Tests.Processes;
+
+/// <summary>Real engines with the built-in model, real processes, the real wire and the real transports.</summary>
+public sealed class EngineProcessTests : IDisposable
+{
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("scriptedserve-test-");
+
+    private string SecretFile => Path.Combine(_folder.FullName, "secret");
+
+    [Fact]
+    public async Task Generations_split_over_two_engines_equal_local_ones_over_shared_memory_and_tcp()
+    {
+        var secret = ClusterSecret.ReadOrCreate(SecretFile);
+        using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left");
+        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", "tcp", "--max-batch-tokens", "64");
+
+        // Other machines could reach the right one: it wants the token.
+        var stranger = await Assert.ThrowsAsync<RpcException>(() => right.Client.GetStatusAsync(new GetStatusRequest(), default));
+        Assert.Equal(RpcStatus.Unauthenticated, stranger.Status);
+        using var rightClient = EngineUnderTest.Connect(right.Client.Address, secret);
+
+        var status = await left.Client.GetStatusAsync(new GetStatusRequest(), default);
+        Assert.Equal(("left", "prefill"), (status.EngineId, Assert.Single(status.Labels)));
+        Assert.Equal(status.Layout.Fingerprint, (await rightClient.GetStatusAsync(new GetStatusRequest(), default)).Layout.Fingerprint);
+
+        var random = new Random(5);
+        foreach (var (prefill, decode, transport) in new[] { (left.Client, rightClient, "shm"), (rightClient, left.Client, "tcp") })
+        {
+            foreach (var (length, share) in new[] { (150, 1.0), (41, 0.6), (2, 1.0) })
+            {
+                int[] tokens = [.. Enumerable.Range(0, length).Select(_ => random.Next(3, status.Model.VocabSize))];
+                var sampling = Calls.Sampling(20, temperature: 1, seed: 11);
+                sampling.Logprobs = 3;
+                var end = (int)((length - 1) * share);
+                var kv = await decode.PrepRecvAsync(Calls.Prep("split", tokens, end), default);
+                var sent = await prefill.RemoteSendAsync(Calls.Send("split", tokens, kv), default);
+                Assert.Equal((end - kv.MatchedTokens, transport), (sent.SentTokens, sent.Transport));
+                Assert.True(sent.BytesSent > 0);
+                var split = await decode.ReadAsync(Calls.Generate("split", tokens, sampling, kv.ReservationId, begin: end));
+                var local = await prefill.ReadAsync(Calls.Generate("local", tokens, sampling));
+                Assert.Equal(20, split.Tokens.Count);
+                Assert.Equal(local.Tokens, split.Tokens);
+                Assert.Equal(local.Logprobs, split.Logprobs);
+                Assert.Equal(end, split.Usage!.CachedTokens);
+            }
+        }
+
+        foreach (var client in new[] { left.Client, rightClient })
+        {
+            var load = (await client.GetStatusAsync(new GetStatusRequest(), default)).Load;
+            Assert.Equal((0, 0, load.KvPagesTotal), (load.KvPagesHeld, load.Reservations, load.KvPagesFree));
+        }
+
+        // A sender under way does not keep an engine from ending in order.
+        _ = await rightClient.PrepRecvAsync(Calls.Prep("open", [5, 6, 7]), default);
+        Assert.Equal(0, await right.TerminateAsync());
+        Assert.Equal(0, await left.TerminateAsync());
+        Assert.Empty(Directory.GetFiles(_folder.FullName, "*.sock*"));
+    }
+
+    [Fact]
+    public async Task Wrong_options_are_all_told_and_the_exit_code_is_2()
+    {
+        var (exitCode, errors) = await EngineUnderTest.RunAsync("--page-tokens", "0", "--device", "abacus", "--frobnicate");
+        Assert.Equal(2, exitCode);
+        Assert.Contains("--page-tokens '0'", errors, StringComparison.Ordinal);
+        Assert.Contains("--device 'abacus'", errors, StringComparison.Ordinal);
+        Assert.Contains("--frobnicate", errors, StringComparison.Ordinal);
+    }
+
+    public void Dispose() => _folder.Delete(recursive: true);
+}
