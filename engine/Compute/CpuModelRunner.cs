@@ -53,6 +53,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
 
         var document = ConfigDocument.Read(Path.Combine(folder, "config.json"));
         var config = ModelFamilies.Read(document);
+        config = config with { ContextLength = Math.Min(config.ContextLength, options.MaxContextTokens) };
         var endTokens = ReadEndTokens(folder, document, config.VocabSize);
         using var checkpoint = Checkpoint.Open(folder);
         var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens);

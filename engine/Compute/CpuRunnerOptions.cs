@@ -12,6 +12,11 @@ public sealed record CpuRunnerOptions
     /// <summary>Most tokens of one step; sizes the scratch memory. 1..65536; default 512.</summary>
     public int MaxBatchTokens { get; init; } = 512;
 
+    /// <summary>
+    /// Longest context served, in tokens, if the model's own is longer; sizes the scratch memory of attention. 1..16777216; default 131072.
+    /// </summary>
+    public int MaxContextTokens { get; init; } = 131072;
+
     /// <summary>Vector width of the matrix kernels; default: the machine's best. Changes speed, never results.</summary>
     public Kernels.VectorWidth VectorWidth { get; init; } = Kernels.VectorWidths.Best;
 
@@ -22,6 +27,7 @@ public sealed record CpuRunnerOptions
         Check(errors, nameof(Threads), Threads, 256);
         Check(errors, nameof(PageTokens), PageTokens, 4096);
         Check(errors, nameof(MaxBatchTokens), MaxBatchTokens, 65536);
+        Check(errors, nameof(MaxContextTokens), MaxContextTokens, 1 << 24);
         if (!Enum.IsDefined(VectorWidth))
         {
             errors.Add($"{nameof(VectorWidth)} {(int)VectorWidth} is not a vector width");

@@ -41,7 +41,19 @@ internal static class ModelFamilies
             throw config.Wrong("architectures", $"one of {string.Join(", ", Families.Keys)}", architectures.Count == 0 ? "none" : string.Join(", ", architectures));
         }
 
-        return family(ReadShared(config, architectures[0]), config);
+        var decoder = family(ReadShared(config, architectures[0]), config);
+        return config.Texts("layer_types") is { } types ? decoder with { LayerWindows = OnlySlidingLayers(decoder.LayerWindows, types, config) } : decoder;
+    }
+
+    /// <summary>Newer configurations say of each layer whether the family's window applies to it.</summary>
+    private static int[] OnlySlidingLayers(IReadOnlyList<int> windows, IReadOnlyList<string> types, ConfigDocument config)
+    {
+        if (types.Count != windows.Count || types.Any(type => type is not ("full_attention" or "sliding_attention")))
+        {
+            throw config.Wrong("layer_types", $"full_attention or sliding_attention for each of {windows.Count} layers", string.Join(", ", types));
+        }
+
+        return [.. windows.Select((window, layer) => types[layer] == "full_attention" ? int.MaxValue : window)];
     }
 
     private static DecoderConfig ReadShared(ConfigDocument config, string architecture)
@@ -100,11 +112,6 @@ internal static class ModelFamilies
         if (config.Positive("partial_rotary_factor", 1) is var share && share != 1)
         {
             throw config.Wrong("partial_rotary_factor", "1", $"{share}");
-        }
-
-        if (config.Texts("layer_types") is { } types && types.FirstOrDefault(type => type != "full_attention" && type != "sliding_attention") is { } other)
-        {
-            throw config.Wrong("layer_types", "full_attention or sliding_attention", other);
         }
     }
 

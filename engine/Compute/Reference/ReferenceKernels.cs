@@ -35,9 +35,10 @@ public static class ReferenceKernels
         var result = (double[])bias.Clone();
         for (int output = 0; output < result.Length; output++)
         {
+            var row = weights.AsSpan(output * x.Length, x.Length);
             for (int input = 0; input < x.Length; input++)
             {
-                result[output] += weights[(long)output * x.Length + input] * x[input];
+                result[output] += row[input] * x[input];
             }
         }
 

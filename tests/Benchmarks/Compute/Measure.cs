@@ -1,35 +1,44 @@
 namespace ScriptedServe.ComputeBenchmarks;
 
-/// <summary>Times repetitions of a piece of work. The best of several rounds is given: on a shared machine the others measure its neighbours.</summary>
+/// <summary>
+/// Times repetitions of a piece of work in many short rounds and gives the best one: on a shared machine a round of a few milliseconds has
+/// a chance to run undisturbed, and the others measure its neighbours.
+/// </summary>
 internal sealed class Measure(TimeProvider time)
 {
-    private const int Rounds = 7;
-    private static readonly TimeSpan RoundTime = TimeSpan.FromMilliseconds(150);
+    private static readonly TimeSpan WarmUpTime = TimeSpan.FromMilliseconds(150);
+    private static readonly TimeSpan RoundTime = TimeSpan.FromMilliseconds(2);
+    private static readonly TimeSpan TotalTime = TimeSpan.FromMilliseconds(600);
 
     /// <summary>Seconds that one call of <paramref name="work"/> takes at best.</summary>
     public double SecondsPerCall(Action work)
     {
-        // Warm up until compiled and clocked up, and learn how many calls fill a round.
-        int calls = 0;
+        double single = double.MaxValue;
         long start = time.GetTimestamp();
-        while (calls < 3 || time.GetElapsedTime(start) < RoundTime)
+        for (int calls = 0; calls < 3 || time.GetElapsedTime(start) < WarmUpTime; calls++)
         {
-            work();
-            calls++;
+            single = Math.Min(single, SecondsPerCall(work, 1));
         }
 
+        int callsPerRound = (int)Math.Max(1, RoundTime.TotalSeconds / single);
         double best = double.MaxValue;
-        for (int round = 0; round < Rounds; round++)
+        start = time.GetTimestamp();
+        for (int rounds = 0; rounds < 5 || time.GetElapsedTime(start) < TotalTime; rounds++)
         {
-            start = time.GetTimestamp();
-            for (int call = 0; call < calls; call++)
-            {
-                work();
-            }
-
-            best = Math.Min(best, time.GetElapsedTime(start).TotalSeconds / calls);
+            best = Math.Min(best, SecondsPerCall(work, callsPerRound));
         }
 
         return best;
+    }
+
+    private double SecondsPerCall(Action work, int calls)
+    {
+        long start = time.GetTimestamp();
+        for (int call = 0; call < calls; call++)
+        {
+            work();
+        }
+
+        return time.GetElapsedTime(start).TotalSeconds / calls;
     }
 }

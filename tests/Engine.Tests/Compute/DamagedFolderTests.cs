@@ -34,6 +34,7 @@ public sealed class DamagedFolderTests
         { "quantization_config", "{\"quant_method\": \"gptq\"}", "quantized" },
         { "attention_bias", "true", "tensor 'model.layers.0.self_attn.q_proj.bias': expected [128], found no such tensor" },
         { "eos_token_id", "512", "generation_config" },
+        { "layer_types", "[\"full_attention\", \"mamba\", \"full_attention\"]", "'layer_types'" },
         { "max_position_embeddings", "null", "'max_position_embeddings'" },
     };
 

@@ -77,6 +77,14 @@ public sealed class RunnerContractTests : IDisposable
     }
 
     [Fact]
+    public void A_context_longer_than_is_to_be_served_is_cut()
+    {
+        using var runner = CpuModelRunner.Load(GoldenModels.Folder(Name), new CpuRunnerOptions { MaxContextTokens = 100 });
+        Assert.Equal(100, runner.Model.ContextLength);
+        Assert.Equal(_runner.Layout.Fingerprint, runner.Layout.Fingerprint);
+    }
+
+    [Fact]
     public void Options_out_of_range_are_all_named()
     {
         var error = Assert.Throws<ArgumentException>(() => CpuModelRunner.Load(
