@@ -9,16 +9,25 @@ namespace ScriptedServe.ComputeBenchmarks;
 internal static unsafe class MachineLimits
 {
     private const int Chunk = 1 << 20;
+    private const int WindowChunks = 16;
 
-    /// <summary>Bytes a second that the team reads from a buffer too large for the caches, summing it.</summary>
+    /// <summary>
+    /// Bytes a second that the team reads from a buffer too large for the caches, summing it: window after window, each short enough
+    /// to have a chance of running undisturbed.
+    /// </summary>
     public static double ReadBandwidth(Measure measure, WorkerTeam team, long bytes)
     {
         using var buffer = new NativeBuffer(bytes);
         new Span<byte>(buffer.Pointer, (int)bytes).Fill(1);
         var sums = new float[team.Threads * 16];
-        double seconds = measure.SecondsPerCall(() => team.For((int)(bytes / Chunk), (chunk, worker) =>
-            sums[worker * 16] += Read(buffer.Pointer + (long)chunk * Chunk)));
-        return bytes / seconds;
+        long window = 0;
+        Action<int, int> read = (chunk, worker) => sums[worker * 16] += Read(buffer.Pointer + (window + chunk) * Chunk);
+        double seconds = measure.SecondsPerCall(() =>
+        {
+            team.For(WindowChunks, read);
+            window = (window + WindowChunks) % (bytes / Chunk);
+        });
+        return (double)WindowChunks * Chunk / seconds;
     }
 
     /// <summary>Floating-point operations a second of multiply-adds that touch no memory.</summary>
