@@ -43,11 +43,14 @@ public class FencingTests
         {
             session.Send(0, [0, 1], 0, 64);
             session.Send(1, [0, 1], 0, 32);
+            await session.CommitAsync(0, 32, default).Soon();
+            var reusedPages = rig.Pool.Snapshot();
             held.Release();
             late.Send(0, [0, 1], 0, 64);
             late.Send(1, [0, 1], 0, 64);
             var fault = await Assert.ThrowsAsync<KvTransportException>(() => late.CommitAsync(0, 64, default).Soon());
             Assert.Equal(KvFault.Ended, fault.Fault);
+            Assert.Equal(reusedPages, rig.Pool.Snapshot());
             session.Send(1, [0, 1], 32, 64);
             await session.CommitAsync(0, 64, default).Soon();
         }
