@@ -54,7 +54,7 @@ public sealed record EngineOptions
         var listen = reader.Parse(EngineSettings.Listen, "http://127.0.0.1:8100", EngineAddress.Parse);
         var kvHost = listen is { SocketPath: null } ? listen.Host : "127.0.0.1";
         var kvListen = reader.Parse(EngineSettings.KvListen, null, ParseEndPoint) ?? reader.Try("--listen", $"{listen}", _ => EndPointOf(kvHost, 0));
-        var maxSequences = reader.Number(EngineSettings.MaxSequences, 64, 1, 65536);
+        var maxSequences = reader.Number(EngineSettings.MaxSequences, 64, 1, 4096);
         var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
         var options = new EngineOptions
         {

@@ -12,7 +12,7 @@ public static class EngineSettings
     public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB. Default: 1GiB, at most 16 TiB.");
     public static readonly EngineSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page, 1 to 4096. The same on engines that exchange KV. Default: 16.");
     public static readonly EngineSetting MaxBatchTokens = new("max-batch-tokens", "N", "Tokens computed in a step, 1 to 65536, at least --max-sequences. Default: 512.");
-    public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 65536. Default: 64.");
+    public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 4096. Default: 64.");
     public static readonly EngineSetting MaxWaiting = new("max-waiting", "N", "Calls that may wait for pages or a seat, 1 to 1000000. Default: 1024.");
     public static readonly EngineSetting MaxWait = new("max-wait", "SECONDS", "How long a call may wait for pages or a seat, above 0. Default: 30.");
     public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256. Default: one a processor.");

@@ -2,7 +2,6 @@ using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Kv;
-using ScriptedServe.Engine.Sampling;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Scheduling;
@@ -13,36 +12,33 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <para>A step: (1) run the commands posted, so that a cancelled call has given its pages back before anything is computed; (2) refuse what has waited
 /// too long; (3) plan and compute; (4) publish the books; (5) answer the calls that ended, so that who asks after an answer sees its effect.</para>
 /// </summary>
-public sealed class EngineCore : IPrefixCacheListener, IDisposable
+public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposable
 {
     private readonly IModelRunner _runner;
     private readonly KvPool _pool;
-    private readonly TimeProvider _time;
     private readonly EngineLimits _limits;
     private readonly PrefixCache _cache;
     private readonly ReservationTable _reservations;
     private readonly WaitingQueue _waiting;
     private readonly RunningSet _running;
     private readonly Scheduler _scheduler;
-    private readonly Sampler _sampler;
-    private readonly StepStatistics _statistics = new();
+    private readonly StepComputation _computation;
     private readonly List<Sequence> _live = [];
     private readonly List<Action> _replies = [];
     private readonly List<TaskCompletionSource> _idleWaiters = [];
     private readonly ITimer _waitTimer;
-    private float[] _logits = [];
     private long _lastArrival;
     private RpcException? _closedBecause;
 
     public EngineCore(IModelRunner runner, KvPool pool, IKvReceiver receiver, EngineLimits limits, EngineIdentity identity, TimeProvider time)
     {
-        (_runner, _pool, _limits, _time) = (runner, pool, limits, time);
+        (_runner, _pool, _limits) = (runner, pool, limits);
         _cache = new PrefixCache(new PageAllocator(pool.Pages), pool.Layout.PageTokens, this);
         _reservations = new ReservationTable(_cache, receiver, CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", Commands.Post, _replies.Add, time);
         _waiting = new WaitingQueue(time, limits.MaxWaiting, limits.MaxWait);
         _running = new RunningSet(limits.MaxSequences);
         _scheduler = new Scheduler(_waiting, _running, limits.MaxBatchTokens, CopyPage, item => _reservations.TryAdmit((Reservation)item));
-        _sampler = new Sampler(runner.Model.VocabSize);
+        _computation = new StepComputation(runner, pool, _scheduler, this, time);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         ContextTokens = (int)Math.Min(runner.Model.ContextLength, (long)pool.Pages * pool.Layout.PageTokens);
         Status = new StatusBoard(identity.Describe(runner.Model, ContextTokens, pool.Layout), _cache);
@@ -77,7 +73,7 @@ public sealed class EngineCore : IPrefixCacheListener, IDisposable
         var computes = _scheduler.Plan();
         if (computes)
         {
-            Compute();
+            _computation.Run();
         }
 
         FinishComputedSends();
@@ -202,6 +198,10 @@ public sealed class EngineCore : IPrefixCacheListener, IDisposable
         }
     }
 
+    void IStepOutcomes.Failed(Sequence sequence, RpcException error) => End(sequence, error);
+
+    void IStepOutcomes.Finished(GenerateSequence sequence, GenerateChunk last) => EndGenerate(sequence, null, last);
+
     void IPrefixCacheListener.Stored(ulong hash) => Status.OnCacheChange(hash, stored: true);
 
     void IPrefixCacheListener.Removed(ulong hash) => Status.OnCacheChange(hash, stored: false);
@@ -259,83 +259,6 @@ public sealed class EngineCore : IPrefixCacheListener, IDisposable
 
         sequence.Blocks = blocks;
         Enqueue(sequence);
-    }
-
-    private void Compute()
-    {
-        var slices = _scheduler.Slices;
-        var (rows, computed, decoded, vocab) = (0, 0, 0, Model.VocabSize);
-        foreach (ref readonly var slice in slices)
-        {
-            rows += slice.WantsLogits ? 1 : 0;
-        }
-
-        if (_logits.Length < rows * vocab)
-        {
-            _logits = new float[rows * vocab];
-        }
-
-        var logits = _logits.AsSpan(0, rows * vocab);
-        var sends = _scheduler.Planned.OfType<SendSequence>().ToList();
-        var started = _time.GetTimestamp();
-        try
-        {
-            _runner.Forward(slices, _pool, logits, sends.Count > 0 ? new LayerSends(sends) : null);
-        }
-        catch (Exception e)
-        {
-            var error = new RpcException(RpcStatus.Internal, $"The model runner failed: {e.GetType().Name}: {e.Message}", inner: e);
-            foreach (var sequence in _scheduler.Planned)
-            {
-                End(sequence, error);
-            }
-
-            return;
-        }
-
-        foreach (var sequence in _scheduler.Planned)
-        {
-            computed += sequence.Planned;
-            decoded += sequence is GenerateSequence { HasEmitted: true } && sequence.Planned == 1 ? 1 : 0;
-            sequence.Computed += sequence.Planned;
-            if (sequence is SendSequence send)
-            {
-                send.MarkSent(send.Computed);
-            }
-            else
-            {
-                sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: false);
-            }
-        }
-
-        var row = 0;
-        for (var index = 0; index < slices.Length; index++)
-        {
-            if (slices[index].WantsLogits)
-            {
-                Sample((GenerateSequence)_scheduler.Planned[index], logits.Slice(row++ * vocab, vocab));
-            }
-        }
-
-        _statistics.Add(_time.GetElapsedTime(started), computed, decoded, rows);
-    }
-
-    private void Sample(GenerateSequence sequence, ReadOnlySpan<float> logits)
-    {
-        try
-        {
-            if (sequence.Append(logits, _sampler))
-            {
-                EndGenerate(sequence, null, sequence.Last);
-            }
-        }
-        catch (NonFiniteLogitsException e)
-        {
-            // KV that gave such logits is not to serve anyone else.
-            sequence.Blocks.Discard();
-            sequence.Computed = 0;
-            End(sequence, new RpcException(RpcStatus.Internal, $"Request '{sequence.RequestId}', position {sequence.Tokens.Count}: {e.Message}", inner: e));
-        }
     }
 
     /// <summary>Sends that have all their KV, computed or cached, wait for the acknowledgement off the running set.</summary>
@@ -509,11 +432,11 @@ public sealed class EngineCore : IPrefixCacheListener, IDisposable
             KvPagesHeld = pages.Held,
             KvPagesCached = pages.Idle,
             Reservations = _reservations.Count,
-            StepUsMean = _statistics.StepUsMean,
-            DecodeStepUsMean = _statistics.DecodeStepUsMean,
-            Steps = _statistics.Steps,
-            TokensGenerated = _statistics.TokensGenerated,
-            TokensPrefilled = _statistics.TokensPrefilled,
+            StepUsMean = _computation.Statistics.StepUsMean,
+            DecodeStepUsMean = _computation.Statistics.DecodeStepUsMean,
+            Steps = _computation.Statistics.Steps,
+            TokensGenerated = _computation.Statistics.TokensGenerated,
+            TokensPrefilled = _computation.Statistics.TokensPrefilled,
             Preemptions = _scheduler.Preemptions,
         });
     }

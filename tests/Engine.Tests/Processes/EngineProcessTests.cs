@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Options;
@@ -61,6 +62,16 @@ public sealed class EngineProcessTests : IDisposable
         Assert.Equal(0, await right.TerminateAsync());
         Assert.Equal(0, await left.TerminateAsync());
         Assert.Empty(Directory.GetFiles(_folder.FullName, "*.sock*"));
+    }
+
+    [Fact]
+    public async Task An_engine_ends_in_order_when_its_parent_does()
+    {
+        _ = ClusterSecret.ReadOrCreate(SecretFile);
+        using var parent = Process.Start("sleep", "600");
+        using var engine = await EngineUnderTest.StartUnderAsync(parent.Id, SecretFile, "--listen", $"unix:{_folder}/child.sock");
+        parent.Kill();
+        Assert.Equal(0, await engine.WaitForExitAsync());
     }
 
     [Fact]

@@ -28,10 +28,11 @@ internal sealed class EngineUnderTest : IDisposable
         return (process.ExitCode, errors);
     }
 
-    public static async Task<EngineUnderTest> StartAsync(string secretFile, params string[] arguments)
+    public static Task<EngineUnderTest> StartAsync(string secretFile, params string[] arguments) => StartUnderAsync(Environment.ProcessId, secretFile, arguments);
+
+    public static async Task<EngineUnderTest> StartUnderAsync(int parentPid, string secretFile, params string[] arguments)
     {
-        var process = Start(
-            ["--kv-memory", "16MiB", "--threads", "1", "--cluster-secret-file", secretFile, "--parent-pid", $"{Environment.ProcessId}", .. arguments]);
+        var process = Start(["--kv-memory", "16MiB", "--threads", "1", "--cluster-secret-file", secretFile, "--parent-pid", $"{parentPid}", .. arguments]);
         using var timeout = new CancellationTokenSource(StartTimeout);
         var line = await process.StandardOutput.ReadLineAsync(timeout.Token);
         const string Ready = "listening on ";
@@ -56,6 +57,11 @@ internal sealed class EngineUnderTest : IDisposable
             await kill.WaitForExitAsync();
         }
 
+        return await WaitForExitAsync();
+    }
+
+    public async Task<int> WaitForExitAsync()
+    {
         using var timeout = new CancellationTokenSource(StartTimeout);
         await Process.WaitForExitAsync(timeout.Token);
         return Process.ExitCode;
