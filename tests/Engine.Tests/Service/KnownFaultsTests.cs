@@ -156,16 +156,18 @@ public sealed class KnownFaultsTests
         var plain = simulation.Run(engine.GenerateAsync(Calls.Generate("plain", tokens, sampling)));
         Assert.Equal((1, FinishReason.Length, 1), (plain.Tokens.Count, plain.Reason, plain.Usage!.CompletionTokens));
 
-        // A penalty on generated tokens leaves the choice among the prompt's tokens as it is, sent or local.
-        sampling = Calls.Sampling(maxTokens: 1);
+        // A prompt whose likeliest next token is its last one again: a penalty on generated tokens must leave that choice as it is, sent or local.
+        tokens = Enumerable.Range(0, 1000).Select(seed => Calls.Prompt(9, seed)).First(prompt =>
+            simulation.Run(engine.GenerateAsync(Calls.Generate("search", prompt, Calls.Sampling(maxTokens: 1)))).Tokens[0] == prompt[^1]);
+        sampling = Calls.Sampling(maxTokens: 2);
         sampling.FrequencyPenalty = 2;
         sampling.PresencePenalty = 2;
-        sampling.LogitBias.Add(tokens[^1], 100);
-        Assert.Equal([tokens[^1]], simulation.Run(engine.GenerateAsync(Calls.Generate("biased", tokens, sampling))).Tokens);
+        var local = simulation.Run(engine.GenerateAsync(Calls.Generate("penalised", tokens, sampling)));
+        Assert.Equal(tokens[^1], local.Tokens[0]);
         var kv = simulation.Run(other.PrepAsync(Calls.Prep("sent", tokens, end: -1)));
         _ = simulation.Run(engine.SendAsync(Calls.Send("sent", tokens, kv)));
         var sent = simulation.Run(other.GenerateAsync(Calls.Generate("sent", tokens, sampling, kv.ReservationId, begin: -1)));
-        Assert.Equal([tokens[^1]], sent.Tokens);
+        Assert.Equal(local.Tokens, sent.Tokens);
         Assert.Equal((9, 8), (sent.Usage!.PromptTokens, sent.Usage.CachedTokens));
     }
 
