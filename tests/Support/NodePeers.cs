@@ -1,18 +1,20 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 
 namespace ScriptedServe.Tests.Support;
 
-/// <summary>The npm packages of tests/interop, installed on first use, and Node processes that run its scripts.</summary>
+/// <summary>The npm packages of a folder of tests/, installed on first use, and Node processes that run its scripts.</summary>
 public static class NodePeers
 {
-    private static readonly Lazy<Task> s_installed = new(() => Task.Run(Install));
-
-    public static string Folder => TestPaths.InRepository("tests", "interop");
+    private static readonly ConcurrentDictionary<string, Lazy<Task>> s_installed = new();
 
     /// <summary>Installs what package-lock.json says, unless that is installed already. Other test processes wait their turn.</summary>
-    public static Task InstallAsync() => s_installed.Value;
+    /// <param name="folder">A folder of tests/.</param>
+    public static Task InstallAsync(string folder = "interop") =>
+        s_installed.GetOrAdd(TestPaths.InRepository("tests", folder), path => new Lazy<Task>(() => Task.Run(() => Install(path)))).Value;
 
-    /// <summary>Runs a script of tests/interop to its end and returns its standard output.</summary>
+    /// <summary>Runs a script to its end and returns its standard output.</summary>
+    /// <param name="script">A file of tests/interop, or with the folder of tests/ it is in: "interop-text/peer.mjs".</param>
     public static async Task<string> RunAsync(string script, params string[] arguments)
     {
         await using var node = await StartAsync(script, arguments);
@@ -21,11 +23,12 @@ public static class NodePeers
 
     public static async Task<NodeProcess> StartAsync(string script, params string[] arguments)
     {
-        await InstallAsync();
-        return new NodeProcess(Path.Combine(Folder, script), arguments);
+        var folder = Path.GetDirectoryName(script) is { Length: > 0 } given ? given : "interop";
+        await InstallAsync(folder);
+        return new NodeProcess(TestPaths.InRepository("tests", folder, Path.GetFileName(script)), arguments);
     }
 
-    private static void Install()
+    private static void Install(string folder)
     {
         using var turn = new Mutex(initiallyOwned: false, "scriptedserve-interop-" + Environment.UserName);
         try
@@ -39,8 +42,8 @@ public static class NodePeers
 
         try
         {
-            var wanted = File.ReadAllText(Path.Combine(Folder, "package-lock.json"));
-            var stamp = Path.Combine(Folder, "node_modules", ".installed-lock");
+            var wanted = File.ReadAllText(Path.Combine(folder, "package-lock.json"));
+            var stamp = Path.Combine(folder, "node_modules", ".installed-lock");
             if (File.Exists(stamp) && File.ReadAllText(stamp) == wanted)
             {
                 return;
@@ -48,7 +51,7 @@ public static class NodePeers
 
             using var npm = Process.Start(new ProcessStartInfo("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
             {
-                WorkingDirectory = Folder,
+                WorkingDirectory = folder,
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,
             })!;
@@ -57,7 +60,7 @@ public static class NodePeers
             npm.WaitForExit();
             if (npm.ExitCode != 0)
             {
-                throw new InvalidOperationException($"npm ci in {Folder} ended with {npm.ExitCode}: {error.Result}");
+                throw new InvalidOperationException($"npm ci in {folder} ended with {npm.ExitCode}: {error.Result}");
             }
 
             File.WriteAllText(stamp, wanted);

@@ -17,16 +17,13 @@ internal sealed class OnigurumaPattern
     private static readonly string[] PlainGroups = [":", "=", "!", ">", "<=", "<!"];
 
     private readonly string source;
-    private readonly CodePointClasses classes;
-    private readonly bool mapped;
-    private readonly SortedSet<int> cuts = [];
+    private readonly ClassWriter writer;
     private int at;
 
     private OnigurumaPattern(string source, CodePointClasses classes, bool mapped)
     {
         this.source = source;
-        this.classes = classes;
-        this.mapped = mapped;
+        writer = new ClassWriter(classes, mapped);
     }
 
     /// <summary>The classes of code points the pattern tells apart.</summary>
@@ -35,8 +32,8 @@ internal sealed class OnigurumaPattern
     {
         var pattern = new OnigurumaPattern(source, new CodePointClasses([]), mapped: true);
         pattern.Translate();
-        return pattern.cuts.Count <= CodePointClasses.MaxCuts
-            ? new CodePointClasses([.. pattern.cuts])
+        return pattern.writer.Cuts.Count <= CodePointClasses.MaxCuts
+            ? new CodePointClasses([.. pattern.writer.Cuts])
             : throw new ArgumentException($"more than {CodePointClasses.MaxCuts / 2} ranges beyond the BMP");
     }
 
@@ -270,10 +267,10 @@ internal sealed class OnigurumaPattern
                 items.Append('\\').Append(letter);
                 return null;
             case 'd' or 'D':
-                AppendMask(items, letter == 'd' ? CharacterProperties.Digit : ~CharacterProperties.Digit);
+                writer.AppendMask(items, letter == 'd' ? CharacterProperties.Digit : ~CharacterProperties.Digit);
                 return null;
             case 'w' or 'W':
-                AppendMask(items, letter == 'w' ? CharacterProperties.Word : ~CharacterProperties.Word);
+                writer.AppendMask(items, letter == 'w' ? CharacterProperties.Word : ~CharacterProperties.Word);
                 return null;
             case 'p' or 'P':
                 Property(items, letter == 'P');
@@ -324,18 +321,7 @@ internal sealed class OnigurumaPattern
             (name, negated) = (name[1..], !negated);
         }
 
-        if (CharacterProperties.Mask(name) is { } mask)
-        {
-            AppendMask(items, negated ? ~mask : mask);
-        }
-        else if (!negated && CharacterProperties.Script(name) is { } ranges)
-        {
-            foreach (var (first, last) in ranges)
-            {
-                AppendRange(items, first, last);
-            }
-        }
-        else
+        if (!writer.TryAppendProperty(items, name, negated))
         {
             throw Malformed($@"the property {(negated ? "not " : "")}{name} (general categories and \p{{Han}} are supported)");
         }
@@ -379,7 +365,12 @@ internal sealed class OnigurumaPattern
                 var isRange = at + 1 < source.Length && source[at] == '-' && source[at + 1] != ']';
                 at += isRange ? 1 : 0;
                 var high = isRange ? ClassItem(items) ?? throw Malformed("a range that ends in a class") : low;
-                AppendRange(items, low, high);
+                if (low > high)
+                {
+                    throw Malformed("a range in reverse order");
+                }
+
+                writer.AppendRange(items, low, high);
             }
         }
     }
@@ -420,24 +411,9 @@ internal sealed class OnigurumaPattern
             var close = source.IndexOf(":]", at, StringComparison.Ordinal);
             var name = close < 0 ? "" : source[at..close];
             at = close + 2;
-            uint? mask = name switch
+            if (!writer.TryAppendPosix(items, name))
             {
-                "alpha" => CharacterProperties.Mask("l") | CharacterProperties.Mask("m"),
-                "alnum" => CharacterProperties.Mask("l") | CharacterProperties.Mask("m") | CharacterProperties.Digit,
-                "digit" => CharacterProperties.Digit,
-                "upper" => CharacterProperties.Mask("lu"),
-                "lower" => CharacterProperties.Mask("ll"),
-                "cntrl" => CharacterProperties.Mask("cc"),
-                "word" => CharacterProperties.Word,
-                _ => null,
-            };
-            if (name == "space")
-            {
-                items.Append(@"\s");
-            }
-            else
-            {
-                AppendMask(items, mask ?? throw Malformed($"the class [:{name}:]"));
+                throw Malformed($"the class [:{name}:]");
             }
 
             return;
@@ -451,63 +427,13 @@ internal sealed class OnigurumaPattern
 
     private int? ClassItem(StringBuilder items) => source[at] == '\\' ? ClassEscape(items) : TakeCodePoint();
 
-    private void AppendRange(StringBuilder items, int first, int last)
-    {
-        if (first > last)
-        {
-            throw Malformed("a range in reverse order");
-        }
-
-        if (last >= CodePointClasses.FirstMapped && (first <= CodePointClasses.LastMapped || last > 0xFFFF))
-        {
-            cuts.Add(first);
-            cuts.Add(last + 1);
-            if (mapped)
-            {
-                classes.Append(items, CharacterProperties.AllCategories, first, last);
-            }
-        }
-
-        AppendPlain(items, first, Math.Min(last, CodePointClasses.FirstMapped - 1));
-        AppendPlain(items, Math.Max(first, CodePointClasses.LastMapped + 1), Math.Min(last, 0xFFFF));
-        if (items.Length == 0)
-        {
-            items.Append(@"\uE000-\uE000"); // only mapped code points, and this regex sees none: what cannot occur
-        }
-    }
-
-    private static void AppendPlain(StringBuilder items, int first, int last)
-    {
-        if (first <= last)
-        {
-            items.Append(CultureInfo.InvariantCulture, $@"\u{first:X4}");
-            if (last > first)
-            {
-                items.Append(CultureInfo.InvariantCulture, $@"-\u{last:X4}");
-            }
-        }
-    }
-
-    private void AppendMask(StringBuilder items, uint mask)
-    {
-        CharacterProperties.AppendNative(items, mask);
-        if (mapped)
-        {
-            classes.Append(items, mask & CharacterProperties.AllCategories);
-        }
-        else if (items.Length == 0)
-        {
-            items.Append(@"\uE000-\uE000");
-        }
-    }
-
     private void Literal(StringBuilder atom, int codePoint, bool ignoreCase)
     {
         if (CodePointClasses.IsMapped(codePoint))
         {
             atom.Append('[');
             var items = new StringBuilder();
-            AppendRange(items, codePoint, codePoint);
+            writer.AppendRange(items, codePoint, codePoint);
             atom.Append(items).Append(']');
             return;
         }
