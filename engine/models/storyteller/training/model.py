@@ -49,7 +49,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(n, self.kv * self.d, bias=False)
         self.o_proj = nn.Linear(self.h * self.d, n, bias=False)
 
-    def forward(self, x, cos, sin, mask):
+    def forward(self, x, cos, sin, mask, past):
         b, t, _ = x.shape
         g = self.h // self.kv
         q = rotate(self.q_proj(x).view(b, t, self.h, self.d).transpose(1, 2), cos, sin)
@@ -59,12 +59,18 @@ class Attention(nn.Module):
         q = q.reshape(b * self.kv, g, t, self.d) * (1.0 / math.sqrt(self.d))
         k = k.reshape(b * self.kv, t, self.d)
         v = v.reshape(b * self.kv, t, self.d)
+        old = 0
+        if past is not None:
+            if past:
+                old = past[0].shape[1]
+                k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
+            past[:] = [k, v]
         y = []
         for i in range(0, t, BLOCK):  # a block of queries needs only the keys before its end
             n, j = min(BLOCK, t - i), min(i + BLOCK, t)
-            s = torch.bmm(q[:, :, i:j].reshape(b * self.kv, g * n, self.d), k[:, :j].transpose(1, 2)).view(b * self.kv, g, n, j)
-            s[..., i:] += mask[i:j, i:j]
-            y.append(torch.bmm(torch.softmax(s, dim=-1).view(b * self.kv, g * n, j), v[:, :j]).view(b * self.kv, g, n, self.d))
+            s = torch.bmm(q[:, :, i:j].reshape(b * self.kv, g * n, self.d), k[:, :old + j].transpose(1, 2)).view(b * self.kv, g, n, old + j)
+            s[..., old + i:] += mask[i:j, i:j]
+            y.append(torch.bmm(torch.softmax(s, dim=-1).view(b * self.kv, g * n, old + j), v[:, :old + j]).view(b * self.kv, g, n, self.d))
         y = torch.cat(y, dim=2)
         return self.o_proj(y.reshape(b, self.h, t, self.d).transpose(1, 2).reshape(b, t, self.h * self.d))
 
@@ -87,8 +93,8 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(c["hidden_size"], c["rms_norm_eps"])
         self.post_attention_layernorm = RMSNorm(c["hidden_size"], c["rms_norm_eps"])
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def forward(self, x, cos, sin, mask, past):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, past)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -117,17 +123,21 @@ class Llama(nn.Module):
     def tables(self, t, dtype):
         if (t, dtype) not in self._tables:
             cos, sin = rope_tables(self.c, t, dtype)
-            mask = torch.full((t, t), float("-inf"), dtype=dtype).triu(1)
-            if len(self._tables) > 8:
-                self._tables.clear()
-            self._tables[t, dtype] = cos, sin, mask
+            self._tables[t, dtype] = cos, sin, torch.full((t, t), float("-inf"), dtype=dtype).triu(1)
         return self._tables[t, dtype]
 
-    def forward(self, ids, last=False):
+    def forward(self, ids, last=False, past=None):
+        """Logits of all positions, or of the last one; past holds the keys and values of earlier calls."""
         x = self.model.embed_tokens(ids)
-        cos, sin, mask = self.tables(ids.shape[1], x.dtype)
-        for layer in self.model.layers:
-            x = layer(x, cos, sin, mask)
+        old = past[0][0].shape[1] if past and past[0] else 0
+        # Powers of two keep the number of tables small.
+        cos, sin, mask = self.tables(max(256, 1 << (old + ids.shape[1] - 1).bit_length()), x.dtype)
+        cos, sin = cos[old:old + ids.shape[1]], sin[old:old + ids.shape[1]]
+        for i, layer in enumerate(self.model.layers):
+            x = layer(x, cos, sin, mask, None if past is None else past[i])
         if last:
             x = x[:, -1:]
         return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+
+    def empty_past(self):
+        return [[] for _ in self.model.layers]

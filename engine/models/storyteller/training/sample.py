@@ -18,9 +18,9 @@ CHATS = [["Hello!"], ["Who are you?"], ["Tell me a short story about a fox."], [
 @torch.no_grad()
 def generate(model, ids, stop, n, temperature=0.0, seed=0, top_p=0.95):
     gen = torch.Generator().manual_seed(seed)
-    ids, out = list(ids), []
+    past, ids, out = model.empty_past(), list(ids), []
     for _ in range(n):
-        logits = model(torch.tensor([ids]), last=True)[0, -1].double()
+        logits = model(torch.tensor([ids]), last=True, past=past)[0, -1].double()
         if temperature <= 0:
             best = int(logits.argmax())
         else:
@@ -29,7 +29,7 @@ def generate(model, ids, stop, n, temperature=0.0, seed=0, top_p=0.95):
             best = int(order[torch.multinomial(p / p.sum(), 1, generator=gen)])
         if best in stop:
             break
-        ids.append(best)
+        ids = [best]
         out.append(best)
     return out
 

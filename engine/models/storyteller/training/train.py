@@ -9,8 +9,12 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 
+if "MALLOC_MMAP_MAX_" not in os.environ:  # keep freed memory: a fifth of the time would go into page faults
+    os.environ.update(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="8000000000", MALLOC_TOP_PAD_="67108864", MALLOC_ARENA_MAX="1")
+    os.execv(sys.executable, [sys.executable] + sys.argv)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # or waiting threads take the cores from the BLAS
 
 import numpy as np
@@ -37,20 +41,20 @@ def prepare(work, seed, short, long):
     """Tokenizer and token streams, cached in the work folder."""
     path = os.path.join(work, "data.npz")
     merges = os.path.join(work, "merges.json")
-    if not os.path.exists(path):
-        os.makedirs(work, exist_ok=True)
+    os.makedirs(work, exist_ok=True)
+    if not os.path.exists(merges):
         texts = list(documents("%s-bpe" % seed, 12000)) + list(documents("%s-bpe-long" % seed, 200, 1.0))
         found = bpe.train(texts, VOCAB)
         with open(merges, "w", encoding="utf-8") as f:
             json.dump(found, f)
-        tok = bpe.Tokenizer(found)
+    with open(merges, encoding="utf-8") as f:
+        tok = bpe.Tokenizer(json.load(f))
+    if not os.path.exists(path):
         arrays = {}
         for name, docs in (("short", documents("%s-train" % seed, short)), ("long", documents("%s-long" % seed, long, 1.0)),
                            ("val", documents("%s-val" % seed, 600)), ("vallong", documents("%s-vallong" % seed, 60, 1.0))):
             arrays[name], arrays[name + "_starts"] = encode_stream(tok, docs)
         np.savez(path, **arrays)
-    with open(merges, encoding="utf-8") as f:
-        tok = bpe.Tokenizer(json.load(f))
     return tok, dict(np.load(path))
 
 
@@ -107,8 +111,8 @@ class Muon:
 def validate(model, data):
     model.eval()
     rng = np.random.default_rng(1)
-    short = np.mean([loss_of(model, batch(data, "val", rng, 8, 512)).item() for _ in range(6)])
-    long = np.mean([loss_of(model, batch(data, "vallong", rng, 1, 2047)).item() for _ in range(4)])
+    short = np.mean([loss_of(model, batch(data, "val", rng, 8, 512)).item() for _ in range(4)])
+    long = np.mean([loss_of(model, batch(data, "vallong", rng, 1, 2047)).item() for _ in range(3)])
     model.train()
     return short, long
 
@@ -120,6 +124,9 @@ def main():
     ap.add_argument("--seed", default="storyteller")
     ap.add_argument("--short", type=int, default=70000, help="short documents to generate")
     ap.add_argument("--long", type=int, default=3500, help="long documents to generate")
+    ap.add_argument("--resume", default="", help="weights to go on from (the optimizers start afresh)")
+    ap.add_argument("--from-share", type=float, default=0.0, help="where in the schedule to begin, for example 0.3 after a stop")
+    ap.add_argument("--step-tokens", type=int, default=4096, help="tokens in a step")
     ap.add_argument("--threads", type=int, default=2)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
@@ -129,6 +136,8 @@ def main():
     tok, data = prepare(args.work, args.seed, args.short, args.long)
     print("data %d + %d tokens, vocabulary %d, %.0f s" % (len(data["short"]), len(data["long"]), tok.size, time.time() - began), flush=True)
     model = Llama(CONFIG)
+    if args.resume:
+        model.load_state_dict(torch.load(args.resume))
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
     print("parameters %d" % sum(p.numel() for p in model.parameters()), flush=True)
@@ -140,7 +149,7 @@ def main():
     log = open(os.path.join(args.work, "log.csv"), "a")
     while True:
         elapsed = time.time() - began
-        share = elapsed / total
+        share = args.from_share + (1 - args.from_share) * elapsed / total
         if share >= 1 or elapsed - saved > 270:
             saved = elapsed
             short, long = validate(model, data)
@@ -152,15 +161,16 @@ def main():
             print("checkpoint step,tokens,seconds,train,val512,val2047 = " + row, flush=True)
             if share >= 1:
                 break
-        scale = min(1.0, (step + 1) / 40) * min(1.0, max(0.03, (1 - share) / 0.55))
-        if share < 0.30:
-            x = batch(data, "short" if rng.random() < 0.85 else "long", rng, 16, 256)
+        scale = min(1.0, (step + 1) / 30) * min(1.0, max(0.03, (1 - share) / 0.45))
+        if share < 0.25:
+            length, long = 256, 0.15
         elif share < 0.72:
-            x = batch(data, "short" if rng.random() < 0.75 else "long", rng, 8, 512)
-        elif rng.random() < 0.6:
-            x = batch(data, "short" if rng.random() < 0.5 else "long", rng, 4, 1024)
+            length, long = 512, 0.2
+        elif rng.random() < 0.7:
+            length, long = 1024, 0.4
         else:
-            x = batch(data, "short" if rng.random() < 0.2 else "long", rng, 2, 2047)
+            length, long = 2047, 0.8
+        x = batch(data, "long" if rng.random() < long else "short", rng, max(1, round(args.step_tokens / length)), length)
         loss = loss_of(model, x)
         for p in model.parameters():
             p.grad = None

@@ -65,12 +65,12 @@ def long_document(rng):
     """One document of some 800 to 3000 tokens."""
     kind = rng.random()
     if kind < 0.4:
-        return stories.long_story(rng, rng.randint(3, 8))
+        return stories.long_story(rng, rng.randint(3, 12))
     if kind < 0.85:
         return chat.chat(rng, rng.randint(10, 40))
     if kind < 0.93:
         return qa_page(rng, rng.randint(20, 50))
-    return "\n\n".join(stories.story(rng, title=True) for _ in range(rng.randint(4, 7)))
+    return "\n\n".join(stories.story(rng, title=True) for _ in range(rng.randint(4, 9)))
 
 
 def documents(seed, count, long_share=0.0):
