@@ -1,0 +1,70 @@
+namespace ScriptedServe.Host.Scripts;
+
+/// <summary>Calls the active version's PlanStrategy: at once, then at each interval, never while an earlier call still runs.</summary>
+internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeSpan interval, TimeSpan limit, ILogger log) : IDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+
+    public void Start() => _ = Task.Run(Drive);
+
+    /// <summary>No call begins from here on; one under way is told to stop, on another thread: the caller may hold a lock.</summary>
+    public void Dispose() => _ = _stop.CancelAsync();
+
+    private async Task Drive()
+    {
+        var stop = _stop.Token;
+        while (!stop.IsCancellationRequested && version.TryPin())
+        {
+            // The pin lasts as long as the call, and no longer than its limit: a planner that hangs cannot keep the version loaded.
+            Task? left;
+            try
+            {
+                left = await CallOnce(stop);
+            }
+            finally
+            {
+                version.Unpin();
+            }
+
+            try
+            {
+                await Task.Delay(interval, calls.Clock, stop);
+                await (left ?? Task.CompletedTask).WaitAsync(stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <returns>The call itself if it was given up on and may still run.</returns>
+    private async Task<Task?> CallOnce(CancellationToken stop)
+    {
+        Task call = Task.CompletedTask;
+        try
+        {
+            var plan = version.Script.PlanStrategy!;
+            await LoadedScript.Run(
+                async token =>
+                {
+                    call = plan(token);
+                    await call;
+                    return true;
+                },
+                version.Label, calls, limit, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+        }
+        catch (Exception e)
+        {
+            version.CountPlanError();
+            log.LogWarning(
+                "{Router}: PlanStrategy failed: {Error}", version.Label,
+                e is TimeoutException ? $"it did not end within {limit.TotalMilliseconds:0} ms (setting plan-limit-ms)" : ScriptErrors.Describe(e));
+        }
+
+        return call.IsCompleted ? null : call;
+    }
+}

@@ -1,0 +1,496 @@
+using System.Collections.Concurrent;
+using ScriptedServe.Host.Admin;
+using ScriptedServe.Scripting;
+
+namespace ScriptedServe.Host.Scripts;
+
+/// <summary>
+/// All routers of the host: compiles, loads, activates, drains and unloads their versions (the driver of <see cref="RouterLifecycle"/>),
+/// and pins one for each request.
+/// </summary>
+/// <remarks>
+/// A text becomes a version in these steps: (1) its name's turn; (2) the text and what it loads are read and hashed; the same text loaded
+/// already ends here; (3) compile, one at a time on the whole host; (4) load, top-level statements and OnLoad included; (5) publish under the lock;
+/// (6) retire what is more than should be kept. Until (5) nothing has changed.
+/// </remarks>
+public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
+{
+    private readonly ScriptCompiler _compiler;
+    private readonly ScriptLimits _limits;
+    private readonly Func<string, int, RouterGlobals> _globals;
+    private readonly string _defaultRouter;
+    private readonly TimeProvider _time;
+    private readonly IHostEvents _events;
+    private readonly ILogger _log;
+    private readonly ScriptCalls _calls;
+
+    private readonly Lock _lock = new();
+    private readonly ConcurrentDictionary<string, RouterSlot> _slots = new(StringComparer.Ordinal);
+    private readonly SemaphoreSlim _compileTurn = new(1, 1);
+    private readonly ConcurrentDictionary<RouterVersion, Task> _unloading = new();
+    private readonly List<WeakReference> _contexts = [];
+    private int _waiting;
+
+    /// <param name="globals">Makes the globals of a version from its name and number.</param>
+    /// <param name="defaultRouter">Serves requests that name none.</param>
+    /// <param name="time">Of limits on waiting and PlanStrategy's interval. Thread time is measured on <paramref name="machineTime"/>.</param>
+    public RouterCatalog(
+        ScriptCompiler compiler, ScriptLimits limits, Func<string, int, RouterGlobals> globals, string defaultRouter,
+        TimeProvider time, TimeProvider machineTime, IHostEvents events, ILogger<RouterCatalog> log)
+    {
+        RouterNames.Check(defaultRouter);
+        _compiler = compiler;
+        _limits = limits;
+        _globals = globals;
+        _defaultRouter = defaultRouter;
+        _time = time;
+        _events = events;
+        _log = log;
+        _calls = new ScriptCalls(time, limits.Budget(machineTime));
+    }
+
+    public string DefaultRouter => _defaultRouter;
+
+    /// <summary>Script load contexts in memory, those unloaded and not yet collected included.</summary>
+    public int LoadContexts
+    {
+        get
+        {
+            lock (_lock)
+            {
+                _contexts.RemoveAll(context => !context.IsAlive);
+                return _contexts.Count;
+            }
+        }
+    }
+
+    public IRouterLease Acquire(string? spec)
+    {
+        if (!RouterNames.TryParse(spec ?? _defaultRouter, out var name, out var number))
+        {
+            throw new RouterNotFoundException($"\"{spec}\" names no router: use a name or name@version");
+        }
+
+        if (_slots.TryGetValue(name, out var slot))
+        {
+            // A version that was retired between the read and the pin is no longer the one that the next read gives.
+            while ((number is { } wanted ? slot.Usable.GetValueOrDefault(wanted) : slot.Active) is { } version)
+            {
+                if (version.TryPin())
+                {
+                    version.CountRequest();
+                    return new RouterLease(version, _calls.Budget);
+                }
+            }
+        }
+
+        throw new RouterNotFoundException(NotServing(name, number, slot, isDefault: spec is null));
+    }
+
+    /// <summary>Compiles the compiler's own code paths, so that the first change is as quick as the next.</summary>
+    public async Task WarmUp(CancellationToken cancellationToken)
+    {
+        var source = _compiler.Read("warm-up", "IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);");
+        await Compile(source, "warm-up", cancellationToken);
+    }
+
+    /// <summary>Compiles a text and changes nothing.</summary>
+    /// <exception cref="RouterRefusedException">The name is not valid, or too many compiles wait.</exception>
+    public async Task<(ScriptSource Source, IReadOnlyList<RouterDiagnostic> Diagnostics)> Check(string name, string text, CancellationToken cancellationToken)
+    {
+        RouterNames.Check(name);
+        using var place = EnterQueue();
+        var source = _compiler.Read(name, text);
+        return (source, (await Compile(source, $"check-{name}", cancellationToken)).Diagnostics);
+    }
+
+    /// <summary>Makes a version of a text, and activates it if asked. A text that fails changes nothing but the list of versions.</summary>
+    /// <exception cref="RouterRefusedException">The name is not valid, or too many compiles wait.</exception>
+    public async Task<RouterPutResult> Put(RouterSubmission submission, CancellationToken cancellationToken)
+    {
+        RouterNames.Check(submission.Name);
+        using var place = EnterQueue();
+        var slot = _slots.GetOrAdd(submission.Name, static name => new RouterSlot(name));
+
+        // 1
+        await slot.Turn.WaitAsync(cancellationToken);
+        try
+        {
+            // 2
+            var source = _compiler.Read(submission.Name, submission.Text);
+            int number;
+            lock (_lock)
+            {
+                if (slot.FindUsable(source.Hash) is { } same)
+                {
+                    ActivateIfAsked_NeedsLock(slot, same, submission);
+                    return new RouterPutResult(Describe(same), Created: false, same.Diagnostics, source);
+                }
+
+                number = slot.NumberFor(source.Hash);
+            }
+
+            return await Create(slot, new RouterVersion(submission.Name, number, source, submission.Origin, _time.GetUtcNow()), submission, cancellationToken);
+        }
+        finally
+        {
+            slot.Turn.Release();
+        }
+    }
+
+    /// <summary>Lets a loaded version serve its name. Activating the active version only changes its options.</summary>
+    /// <exception cref="RouterRefusedException">No such router, or the version is not loaded.</exception>
+    public RouterVersionInfo Activate(string name, int version, IReadOnlyDictionary<string, string>? options = null)
+    {
+        lock (_lock)
+        {
+            var slot = Slot(name);
+            var found = slot.Usable.GetValueOrDefault(version) ?? throw NotLoaded(slot, version);
+            Activate_NeedsLock(slot, found, options);
+            return Describe(found);
+        }
+    }
+
+    /// <summary>Activates the version that was active before.</summary>
+    /// <exception cref="RouterRefusedException">No such router, or no earlier version is loaded.</exception>
+    public RouterVersionInfo Rollback(string name)
+    {
+        lock (_lock)
+        {
+            var slot = Slot(name);
+            var target = slot.RollbackTarget ?? throw new RouterRefusedException(
+                RouterRefusal.Conflict, "no_previous_version", $"Router {name} has no earlier active version that is still loaded; activate one by number or put its source again");
+            var from = slot.Active?.Label ?? "none";
+            slot.Rollback(target);
+            Published_NeedsLock(slot, target, "router.rolled_back", $"{target.Label} serves again in place of {from}");
+            return Describe(target);
+        }
+    }
+
+    /// <summary>Gives up a version, or all versions of a name; requests on it end undisturbed.</summary>
+    /// <exception cref="RouterRefusedException">No such router or version, or it is in use; the message says by what.</exception>
+    public void Delete(string name, int? version)
+    {
+        lock (_lock)
+        {
+            var slot = Slot(name);
+            if (version is { } number)
+            {
+                var found = slot.Known.FirstOrDefault(known => known.Number == number) ?? throw NotLoaded(slot, number);
+                DeleteVersion_NeedsLock(slot, found);
+                return;
+            }
+
+            if (name == _defaultRouter)
+            {
+                throw new RouterRefusedException(RouterRefusal.Conflict, "router_in_use", $"Router {name} is the default router (setting router); it serves requests that name none");
+            }
+
+            if (slot.Known.FirstOrDefault(known => known.Leases > 0) is { } busy)
+            {
+                throw InUse(busy);
+            }
+
+            foreach (var usable in slot.Usable.Values)
+            {
+                Retire_NeedsLock(slot, usable);
+            }
+
+            _events.Publish("router.deleted", name, $"{name} serves no more");
+            _log.LogInformation("{Router} was deleted", name);
+        }
+    }
+
+    /// <summary>All names that have versions, in alphabetical order.</summary>
+    public IReadOnlyList<RouterInfo> List()
+    {
+        lock (_lock)
+        {
+            return [.. _slots.Values.Where(slot => slot.Known.Count > 0).OrderBy(slot => slot.Name, StringComparer.Ordinal).Select(slot => new RouterInfo(
+                slot.Name, slot.Active?.Number, slot.Name == _defaultRouter, [.. slot.Known.Reverse().Select(Describe)]))];
+        }
+    }
+
+    /// <summary>A version with its text; the active one, or else the newest, if none is named.</summary>
+    /// <exception cref="RouterRefusedException">No such router or version.</exception>
+    public RouterSourceInfo Get(string name, int? version)
+    {
+        lock (_lock)
+        {
+            var slot = Slot(name);
+            var found = version is { } number
+                ? slot.Known.FirstOrDefault(known => known.Number == number)
+                : slot.Active ?? slot.Known[^1];
+            return found is null ? throw NotLoaded(slot, version!.Value) : new RouterSourceInfo(Describe(found), found.Source.Files, found.Diagnostics);
+        }
+    }
+
+    /// <summary>Retires every version and waits until they are unloaded; those whose requests do not end are left after a while.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        lock (_lock)
+        {
+            foreach (var slot in _slots.Values)
+            {
+                foreach (var version in slot.Usable.Values)
+                {
+                    Retire_NeedsLock(slot, version);
+                }
+            }
+        }
+
+        var all = Task.WhenAll(_unloading.Values);
+        try
+        {
+            await all.WaitAsync(TimeSpan.FromMilliseconds(_limits.LoadMs), _time);
+        }
+        catch (TimeoutException)
+        {
+            _log.LogWarning("Router versions still in use at the end: {Routers}", string.Join(", ", _unloading.Keys.Select(version => $"{version.Label} ({version.Leases} requests)")));
+        }
+    }
+
+    private async Task<RouterPutResult> Create(RouterSlot slot, RouterVersion version, RouterSubmission submission, CancellationToken cancellationToken)
+    {
+        // 3
+        var compiled = await Compile(version.Source, version.Label, cancellationToken);
+        version.Diagnostics = compiled.Diagnostics;
+        if (compiled.Assembly is null)
+        {
+            return Reject(slot, version);
+        }
+
+        // 4
+        var globals = _globals(version.Name, version.Number);
+        version.Options = globals.Options as RouterOptionValues;
+        version.Clock = globals.Time as ScriptClock;
+        if (submission.Options is { } options)
+        {
+            version.Options?.Activate(options);
+        }
+
+        LoadedScript script;
+        try
+        {
+            script = await LoadedScript.Load(compiled, globals, version.Label, _calls, TimeSpan.FromMilliseconds(_limits.LoadMs), cancellationToken);
+        }
+        catch (RouterLoadException e)
+        {
+            version.Diagnostics = [.. compiled.Diagnostics, e.Diagnostic];
+            return Reject(slot, version);
+        }
+
+        // 5
+        lock (_lock)
+        {
+            version.Load(script);
+            _contexts.RemoveAll(context => !context.IsAlive);
+            _contexts.Add(version.Context!);
+            slot.Remember(version, _limits.History);
+            if (!submission.Activate)
+            {
+                _events.Publish("router.loaded", version.Label, $"{version.Label} is loaded");
+            }
+
+            ActivateIfAsked_NeedsLock(slot, version, submission);
+
+            // 6
+            RetireSurplus_NeedsLock(slot);
+            return new RouterPutResult(Describe(version), Created: true, version.Diagnostics, version.Source);
+        }
+    }
+
+    private RouterPutResult Reject(RouterSlot slot, RouterVersion version)
+    {
+        var first = version.Diagnostics.First(diagnostic => diagnostic.IsError);
+        lock (_lock)
+        {
+            version.Step(RouterStep.Reject);
+            version.Unload();
+            slot.Remember(version, _limits.History);
+            _events.Publish("router.rejected", version.Label, $"{version.Label} was rejected: {first}");
+            return new RouterPutResult(Describe(version), Created: true, version.Diagnostics, version.Source);
+        }
+    }
+
+    private async Task<CompiledScript> Compile(ScriptSource source, string label, CancellationToken cancellationToken)
+    {
+        await _compileTurn.WaitAsync(cancellationToken);
+        try
+        {
+            return await Task.Run(() => _compiler.Compile(source, label, cancellationToken), cancellationToken);
+        }
+        finally
+        {
+            _compileTurn.Release();
+        }
+    }
+
+    private QueuePlace EnterQueue()
+    {
+        if (Interlocked.Increment(ref _waiting) > _limits.CompileQueue)
+        {
+            Interlocked.Decrement(ref _waiting);
+            throw new RouterRefusedException(
+                RouterRefusal.Busy, "compile_queue_full", $"{_limits.CompileQueue} compiles are waiting already (setting compile-queue); try again in a moment");
+        }
+
+        return new QueuePlace(this);
+    }
+
+    private void ActivateIfAsked_NeedsLock(RouterSlot slot, RouterVersion version, RouterSubmission submission)
+    {
+        if (submission.Activate)
+        {
+            Activate_NeedsLock(slot, version, submission.Options);
+        }
+    }
+
+    private void Activate_NeedsLock(RouterSlot slot, RouterVersion version, IReadOnlyDictionary<string, string>? options)
+    {
+        if (options is not null)
+        {
+            version.Options?.Activate(options);
+        }
+
+        if (slot.Active != version)
+        {
+            var from = slot.Active;
+            slot.Activate(version);
+            Published_NeedsLock(slot, version, "router.activated", from is null ? $"{version.Label} serves" : $"{version.Label} serves in place of {from.Label}");
+        }
+    }
+
+    private void Published_NeedsLock(RouterSlot slot, RouterVersion active, string kind, string text)
+    {
+        slot.Plan?.Dispose();
+        slot.Plan = null;
+        if (active.HasPlan)
+        {
+            slot.Plan = new PlanDriver(active, _calls, TimeSpan.FromMilliseconds(_limits.PlanIntervalMs), TimeSpan.FromMilliseconds(_limits.PlanLimitMs), _log);
+            slot.Plan.Start();
+        }
+
+        _events.Publish(kind, active.Label, text);
+        _log.LogInformation("{Event}", text);
+        RetireSurplus_NeedsLock(slot);
+    }
+
+    private void RetireSurplus_NeedsLock(RouterSlot slot)
+    {
+        foreach (var surplus in slot.Surplus(_limits.VersionsKept))
+        {
+            Retire_NeedsLock(slot, surplus);
+        }
+    }
+
+    private void DeleteVersion_NeedsLock(RouterSlot slot, RouterVersion version)
+    {
+        if (version == slot.Active)
+        {
+            throw new RouterRefusedException(RouterRefusal.Conflict, "router_in_use", $"{version.Label} is the active version; activate another one first");
+        }
+
+        if (version.Leases > 0)
+        {
+            throw InUse(version);
+        }
+
+        if (version.Phase == RouterPhase.Loaded)
+        {
+            Retire_NeedsLock(slot, version);
+        }
+
+        slot.Forget(version);
+        _events.Publish("router.deleted", version.Label, $"{version.Label} was deleted");
+    }
+
+    private void Retire_NeedsLock(RouterSlot slot, RouterVersion version)
+    {
+        if (version == slot.Active)
+        {
+            slot.Plan?.Dispose();
+            slot.Plan = null;
+        }
+
+        slot.Retire(version);
+        _unloading[version] = Task.Run(() => Unload(version));
+    }
+
+    // Cannot fail: whatever the script does, the version ends up unloaded.
+    private async Task Unload(RouterVersion version)
+    {
+        await version.Drained;
+        if (version.Script.OnUnload is { } onUnload)
+        {
+            try
+            {
+                await RunOnUnload(onUnload, version.Label);
+            }
+            catch (Exception e)
+            {
+                _log.LogWarning("{Router}: OnUnload failed: {Error}", version.Label, ScriptErrors.Describe(e));
+            }
+        }
+
+        lock (_lock)
+        {
+            version.Unload();
+            version.Step(RouterStep.Unload);
+            _events.Publish("router.unloaded", version.Label, $"{version.Label} is unloaded");
+        }
+
+        _unloading.TryRemove(version, out _);
+    }
+
+    private Task<bool> RunOnUnload(Func<CancellationToken, Task> onUnload, string label) => LoadedScript.Run(
+        async stop =>
+        {
+            await onUnload(stop);
+            return true;
+        },
+        label, _calls, TimeSpan.FromMilliseconds(_limits.LoadMs), CancellationToken.None);
+
+    private RouterSlot Slot(string name) =>
+        _slots.TryGetValue(name, out var slot) && slot.Known.Count > 0
+            ? slot
+            : throw new RouterRefusedException(RouterRefusal.NotFound, "router_not_found", $"There is no router \"{name}\"");
+
+    private RouterVersionInfo Describe(RouterVersion version)
+    {
+        var all = _slots.Values.Sum(slot => slot.Known.Sum(known => known.Requests));
+        return new RouterVersionInfo(
+            version.Name, version.Number, version.Phase, version.Source.Hash, version.Origin.Author, version.Origin.Message, version.Time,
+            version.Leases, version.Requests, version.Errors, version.PlanErrors,
+            all == 0 ? 0 : (double)version.Requests / all, version.Options?.Values ?? new Dictionary<string, string>());
+    }
+
+    private string NotServing(string name, int? number, RouterSlot? slot, bool isDefault)
+    {
+        var usable = slot is null ? [] : slot.Usable.Keys.Order().ToList();
+        return (usable.Count, number) switch
+        {
+            (0, _) when isDefault => $"The default router {name} is not loaded (setting router)",
+            (0, _) => $"There is no router \"{name}\"; loaded are: {string.Join(", ", _slots.Values.Where(other => other.Active is not null).Select(other => other.Name).Order(StringComparer.Ordinal))}",
+            (_, null) => $"Router {name} has no active version; activate one, or name one of {name}@{string.Join(", @", usable)}",
+            _ => $"Version {number} of router {name} is not loaded; loaded are: {string.Join(", ", usable)}",
+        };
+    }
+
+    private static RouterRefusedException NotLoaded(RouterSlot slot, int version)
+    {
+        var usable = string.Join(", ", slot.Usable.Keys.Order());
+        return slot.Known.Any(known => known.Number == version)
+            ? new RouterRefusedException(RouterRefusal.Conflict, "version_not_loaded", $"Version {version} of router {slot.Name} is not loaded any more; put its source again. Loaded are: {usable}")
+            : new RouterRefusedException(RouterRefusal.NotFound, "version_not_found", $"Router {slot.Name} has no version {version}; loaded are: {usable}");
+    }
+
+    private static RouterRefusedException InUse(RouterVersion version) =>
+        new(RouterRefusal.Conflict, "router_in_use", $"{version.Label} is serving {version.Leases} requests; wait until they have ended");
+
+    /// <summary>A place among the compiles under way or waiting.</summary>
+    private readonly struct QueuePlace(RouterCatalog catalog) : IDisposable
+    {
+        public void Dispose() => Interlocked.Decrement(ref catalog._waiting);
+    }
+}

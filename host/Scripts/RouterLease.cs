@@ -1,0 +1,92 @@
+using System.Runtime.CompilerServices;
+using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
+
+namespace ScriptedServe.Host.Scripts;
+
+/// <summary>A pin on a version, and the way into its script.</summary>
+internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : IRouterLease
+{
+    private RouterVersion? _version = version;
+
+    public string Name { get; } = version.Name;
+
+    public int Version { get; } = version.Number;
+
+    public IAsyncEnumerable<Chunk> HandleRequest(Request request)
+    {
+        var pinned = _version ?? throw new ObjectDisposedException(nameof(RouterLease));
+        return new Stream(pinned, new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled), request);
+    }
+
+    public void Dispose() => Interlocked.Exchange(ref _version, null)?.Unpin();
+
+    /// <summary>The script's stream, entered through its scope each time; it counts the script's failures and refers to nothing after its end.</summary>
+    private sealed class Stream(RouterVersion version, ScriptScope scope, Request request) : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>
+    {
+        private IAsyncEnumerator<Chunk>? _inner;
+        private CancellationToken _cancellationToken;
+        private bool _started;
+
+        public Chunk Current => (_inner ?? throw new InvalidOperationException("The stream is not at a chunk")).Current;
+
+        public IAsyncEnumerator<Chunk> GetAsyncEnumerator(CancellationToken cancellationToken = default)
+        {
+            if (_started)
+            {
+                throw new InvalidOperationException("A router's stream is read once");
+            }
+
+            _started = true;
+            _cancellationToken = cancellationToken;
+            return this;
+        }
+
+        public ValueTask<bool> MoveNextAsync()
+        {
+            try
+            {
+                scope.Enter();
+                _inner ??= (version.Script.HandleRequest(request) ?? throw new InvalidOperationException($"{version.Label}: HandleRequest returned null"))
+                    .GetAsyncEnumerator(_cancellationToken);
+                var move = _inner.MoveNextAsync();
+                return move.IsCompletedSuccessfully ? move : Watch(move);
+            }
+            catch (Exception e) when (Counted(e))
+            {
+                throw;
+            }
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            scope.Enter();
+            var inner = _inner;
+            _inner = null;
+            return inner?.DisposeAsync() ?? ValueTask.CompletedTask;
+        }
+
+        [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+        private async ValueTask<bool> Watch(ValueTask<bool> move)
+        {
+            try
+            {
+                return await move;
+            }
+            catch (Exception e) when (Counted(e))
+            {
+                throw;
+            }
+        }
+
+        private bool Counted(Exception e)
+        {
+            if (e is not OperationCanceledException)
+            {
+                version.CountError();
+            }
+
+            return false;
+        }
+    }
+}

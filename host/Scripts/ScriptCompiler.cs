@@ -1,0 +1,167 @@
+using System.Collections.Immutable;
+using System.Text;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.CodeAnalysis.Emit;
+using Microsoft.CodeAnalysis.Text;
+using ScriptedServe.Scripting;
+
+namespace ScriptedServe.Host.Scripts;
+
+/// <summary>What a compile gave.</summary>
+/// <param name="Assembly">The emitted image; null if there were errors.</param>
+/// <param name="Symbols">Its portable PDB, with the author's lines.</param>
+/// <param name="FactoryType">The type whose static <paramref name="FactoryMethod"/> makes an instance of the script.</param>
+/// <param name="Diagnostics">Errors and warnings, in the order of files and lines.</param>
+public sealed record CompiledScript(
+    ScriptSource Source, byte[]? Assembly, byte[]? Symbols, string? FactoryType, string? FactoryMethod, IReadOnlyList<RouterDiagnostic> Diagnostics);
+
+/// <summary>
+/// Compiles routers. Without state: any number may run at once; the catalog runs one at a time.
+/// </summary>
+/// <remarks>
+/// The steps: (1) compile the author's text for its diagnostics; (2) check entry points and API rules on its symbols; (3) put the guards
+/// in; (4) compile that to an image. CSharpScript would run the text as well, but it leaks an assembly each time.
+/// </remarks>
+public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, ScriptApiRules rules)
+{
+    private static readonly string[] Usings =
+    [
+        "System", "System.Linq", "System.Collections.Generic", "System.Threading", "System.Threading.Tasks", "ScriptedServe.Scripting",
+    ];
+
+    // Framework version unification, and "this async method lacks await": right for a router that only yields.
+    private static readonly ImmutableDictionary<string, ReportDiagnostic> Quiet = ImmutableDictionary<string, ReportDiagnostic>.Empty
+        .Add("CS1701", ReportDiagnostic.Suppress).Add("CS1702", ReportDiagnostic.Suppress).Add("CS1998", ReportDiagnostic.Suppress);
+
+    public ScriptFolder Folder => folder;
+
+    /// <summary>Reads a router's text and what it loads.</summary>
+    /// <param name="name">The router's name; diagnostics call its file <c>name.csx</c>.</param>
+    public ScriptSource Read(string name, string text) => ScriptSource.Read(name + ".csx", text, folder, limits);
+
+    /// <summary>Compiles; errors in the script are diagnostics, never exceptions.</summary>
+    /// <param name="assemblyName">Names the image in stack traces and dumps.</param>
+    public CompiledScript Compile(ScriptSource source, string assemblyName, CancellationToken cancellationToken)
+    {
+        if (source.Refusals.Count > 0)
+        {
+            return Rejected(source, source.Refusals);
+        }
+
+        try
+        {
+            return CompileParts(source, assemblyName, cancellationToken);
+        }
+        catch (InsufficientExecutionStackException)
+        {
+            return Rejected(source, [new RouterDiagnostic(
+                source.Main.Path, 0, 0, ScriptDiagnosticIds.CompilerFailed, DiagnosticSeverity.Error, "the text is nested too deeply for the compiler")]);
+        }
+    }
+
+    private CompiledScript CompileParts(ScriptSource source, string assemblyName, CancellationToken cancellationToken)
+    {
+        // 1
+        var plain = Create(assemblyName, source.Files.ToDictionary(file => file.Path, file => SourceText.From(file.Text, Encoding.UTF8)), source.Main.Path);
+        var diagnostics = Convert(plain.GetDiagnostics(cancellationToken), source.Main.Path).ToList();
+
+        // 2
+        if (!diagnostics.Exists(diagnostic => diagnostic.IsError))
+        {
+            diagnostics.AddRange(EntryPoints.Check(plain, source.Main.Path));
+            diagnostics.AddRange(ScriptApiCheck.Check(rules, plain));
+        }
+
+        if (diagnostics.Exists(diagnostic => diagnostic.IsError))
+        {
+            return Rejected(source, diagnostics);
+        }
+
+        // 3
+        var guardedTexts = plain.SyntaxTrees.ToDictionary(tree => tree.FilePath, tree => GuardInjection.Inject(plain.GetSemanticModel(tree)));
+        var guarded = Create(assemblyName, guardedTexts, source.Main.Path);
+
+        // 4
+        using var image = new MemoryStream();
+        using var symbols = new MemoryStream();
+        var emitted = guarded.Emit(image, symbols, options: new EmitOptions(debugInformationFormat: DebugInformationFormat.PortablePdb), cancellationToken: cancellationToken);
+        if (!emitted.Success)
+        {
+            var cause = emitted.Diagnostics.First(diagnostic => diagnostic.Severity == Microsoft.CodeAnalysis.DiagnosticSeverity.Error);
+            return Rejected(source, [.. diagnostics, new RouterDiagnostic(
+                source.Main.Path, cause.Location.GetLineSpan().StartLinePosition.Line + 1, 1, ScriptDiagnosticIds.GuardFailed, DiagnosticSeverity.Error,
+                $"the host could not put its limits into this line: {cause.GetMessage(System.Globalization.CultureInfo.InvariantCulture)}")]);
+        }
+
+        var entry = guarded.GetEntryPoint(cancellationToken) ?? throw new InvalidOperationException("A script has an entry point");
+        return new CompiledScript(source, image.ToArray(), symbols.ToArray(), entry.ContainingType.MetadataName, entry.MetadataName, Sorted(diagnostics));
+    }
+
+    private static CompiledScript Rejected(ScriptSource source, IReadOnlyList<RouterDiagnostic> diagnostics) =>
+        new(source, null, null, null, null, Sorted(diagnostics));
+
+    private static List<RouterDiagnostic> Sorted(IEnumerable<RouterDiagnostic> diagnostics) =>
+        [.. diagnostics.OrderBy(diagnostic => diagnostic.File, StringComparer.Ordinal).ThenBy(diagnostic => diagnostic.Line).ThenBy(diagnostic => diagnostic.Column)];
+
+    private static CSharpCompilation Create(string assemblyName, Dictionary<string, SourceText> texts, string main)
+    {
+        var options = new CSharpCompilationOptions(
+            OutputKind.DynamicallyLinkedLibrary,
+            usings: Usings,
+            optimizationLevel: OptimizationLevel.Release,
+            // Let through here, so that the API check can say why it is refused.
+            allowUnsafe: true,
+            concurrentBuild: false,
+            deterministic: true,
+            specificDiagnosticOptions: Quiet,
+            sourceReferenceResolver: new LoadedTexts(texts),
+            metadataReferenceResolver: new ScriptReferenceResolver(),
+            nullableContextOptions: NullableContextOptions.Annotations);
+        return CSharpCompilation.CreateScriptCompilation(
+            assemblyName,
+            CSharpSyntaxTree.ParseText(texts[main], ScriptSource.ParseOptions, main),
+            ScriptReferences.Default,
+            options,
+            returnType: typeof(object),
+            globalsType: typeof(RouterGlobals));
+    }
+
+    private static IEnumerable<RouterDiagnostic> Convert(ImmutableArray<Diagnostic> diagnostics, string main)
+    {
+        foreach (var diagnostic in diagnostics)
+        {
+            if (diagnostic.Severity < Microsoft.CodeAnalysis.DiagnosticSeverity.Warning || diagnostic.IsSuppressed)
+            {
+                continue;
+            }
+
+            var at = diagnostic.Location.GetLineSpan();
+            var (line, column) = diagnostic.Location.IsInSource ? (at.StartLinePosition.Line + 1, at.StartLinePosition.Character + 1) : (0, 0);
+            yield return new RouterDiagnostic(
+                diagnostic.Location.IsInSource ? at.Path : main,
+                line,
+                column,
+                diagnostic.Id,
+                diagnostic.Severity == Microsoft.CodeAnalysis.DiagnosticSeverity.Error ? DiagnosticSeverity.Error : DiagnosticSeverity.Warning,
+                diagnostic.GetMessage(System.Globalization.CultureInfo.InvariantCulture));
+        }
+    }
+
+    /// <summary>Serves <c>#load</c> from the texts that were read before: the compiler itself opens no file.</summary>
+    private sealed class LoadedTexts(Dictionary<string, SourceText> texts) : SourceReferenceResolver
+    {
+        public override string? NormalizePath(string path, string? baseFilePath) => ScriptFolder.Resolve(path, baseFilePath) ?? path;
+
+        public override string? ResolveReference(string path, string? baseFilePath) =>
+            ScriptFolder.Resolve(path, baseFilePath) is { } resolved && texts.ContainsKey(resolved) ? resolved : null;
+
+        public override Stream OpenRead(string resolvedPath) => new MemoryStream(Encoding.UTF8.GetBytes(texts[resolvedPath].ToString()));
+
+        public override SourceText ReadText(string resolvedPath) => texts[resolvedPath];
+
+        public override bool Equals(object? other) => ReferenceEquals(this, other);
+
+        public override int GetHashCode() => System.Runtime.CompilerServices.RuntimeHelpers.GetHashCode(this);
+    }
+}

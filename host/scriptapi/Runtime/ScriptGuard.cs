@@ -1,0 +1,146 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+
+namespace ScriptedServe.Scripting.Runtime;
+
+/// <summary>The checks that the compiler puts into every loop, jump and function of a script. Scripts do not call it.</summary>
+/// <remarks>
+/// The state is per thread because the budget is: it counts what runs between two points at which the script gives its thread back.
+/// The clock is read at the 1st, 2nd, 4th, 8th ... check while checks come quickly, so a tight loop pays a decrement each turn.
+/// </remarks>
+public static class ScriptGuard
+{
+    private const int LongestStride = 4096;
+    private const int MaxStackBytes = 64 * 1024;
+
+    [ThreadStatic]
+    private static Segment _segment;
+
+    /// <summary>In a loop's body or before a jump.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <exception cref="ScriptLimitException">The budget is used up.</exception>
+    public static void Check(string file, int line)
+    {
+        ref var segment = ref _segment;
+        if (--segment.Countdown <= 0)
+        {
+            Observe(ref segment, file, line);
+        }
+    }
+
+    /// <summary>At the start of a function's body.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <exception cref="ScriptLimitException">The budget or the stack is used up.</exception>
+    public static unsafe void Enter(string file, int line)
+    {
+        // The stack grows down. Its use is bounded well below what there is: unwinding a deep chain of async calls takes time that grows
+        // with the square of its depth, and each finally block that fails on the way up needs stack of its own.
+        byte local = 0;
+        var here = (nuint)(&local);
+        ref var segment = ref _segment;
+        if (here > segment.StackBase)
+        {
+            segment.StackBase = here;
+        }
+
+        if (segment.StackBase - here > MaxStackBytes || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw Stop(ref segment, file, line, $"calls are nested deeper than {MaxStackBytes >> 10} KiB of stack; look for a recursion without an end");
+        }
+
+        Check(file, line);
+    }
+
+    /// <summary>As <see cref="Enter"/>, where only an expression can stand: field initialisers and the arguments of <c>this(...)</c>.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <returns>True.</returns>
+    /// <exception cref="ScriptLimitException">The budget or the stack is used up.</exception>
+    public static bool Entered(string file, int line)
+    {
+        Enter(file, line);
+        return true;
+    }
+
+    /// <summary>The condition of every catch and finally block: a script that is being stopped catches nothing and calls nothing more; the host gives back what it held.</summary>
+    /// <returns>False once a limit was passed.</returns>
+    public static bool Catches() => _segment.Stopped is null;
+
+    internal static void Begin(ScriptScope? scope)
+    {
+        _segment = new Segment { Scope = scope, Countdown = 1, Stride = 1 };
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Observe(ref Segment segment, string file, int line)
+    {
+        if (segment.Scope is not { } scope)
+        {
+            segment.Countdown = int.MaxValue;
+            return;
+        }
+
+        if (segment.Stopped is { } before)
+        {
+            throw new ScriptLimitException(file, line, before);
+        }
+
+        var budget = scope.Budget;
+        var now = budget.Clock.GetTimestamp();
+        var allocated = GC.GetAllocatedBytesForCurrentThread();
+        if (segment.Observed == 0)
+        {
+            segment.Observed = now;
+            segment.AllocatedAtStart = allocated;
+        }
+
+        var gap = budget.Clock.GetElapsedTime(segment.Observed, now);
+        var stall = budget.Run / 8;
+        segment.Used += gap < stall ? gap : stall;
+        segment.Observed = now;
+        segment.Stride = gap > TimeSpan.FromMilliseconds(1) ? 1 : Math.Min(segment.Stride * 2, LongestStride);
+
+        if (segment.Used > budget.Run)
+        {
+            throw Stop(ref segment, file, line, string.Create(
+                CultureInfo.InvariantCulture,
+                $"{scope.Router} ran for more than {budget.Run.TotalMilliseconds:0} ms without awaiting anything (setting script-budget-ms)"));
+        }
+
+        if (allocated - segment.AllocatedAtStart > budget.AllocatedBytes)
+        {
+            throw Stop(ref segment, file, line, string.Create(
+                CultureInfo.InvariantCulture,
+                $"{scope.Router} allocated more than {budget.AllocatedBytes >> 20} MiB without awaiting anything (setting script-budget-mib)"));
+        }
+
+        if (scope.MustStop(now))
+        {
+            throw new OperationCanceledException($"{file}({line}): stopped: the call was cancelled and did not end");
+        }
+
+        segment.Countdown = segment.Stride;
+    }
+
+    // From here on every check on this thread throws, until the script gives it back.
+    private static ScriptLimitException Stop(ref Segment segment, string file, int line, string limit)
+    {
+        segment.Stopped = limit;
+        segment.Countdown = 0;
+        return new ScriptLimitException(file, line, limit);
+    }
+
+    private struct Segment
+    {
+        public ScriptScope? Scope;
+        public string? Stopped;
+        public int Countdown;
+        public int Stride;
+        public long Observed;
+        public TimeSpan Used;
+        public nuint StackBase;
+        public long AllocatedAtStart;
+    }
+}

@@ -1,0 +1,59 @@
+namespace ScriptedServe.Scripting.Runtime;
+
+/// <summary>What a script may use each time it has the thread: from a call or resumption to its next await that really waits.</summary>
+/// <param name="Run">Time on the thread. Stalls (the machine busy, a collection) count at most an eighth of it each.</param>
+/// <param name="AllocatedBytes">Bytes allocated on the thread.</param>
+/// <param name="CancelGrace">How long a cancelled script may go on, to clean up.</param>
+/// <param name="Clock">Measures Run and CancelGrace. Real time even where routers see a virtual clock: it guards the machine.</param>
+public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan CancelGrace, TimeProvider Clock);
+
+/// <summary>
+/// One call from the host into a script (a request, PlanStrategy, OnLoad ...) and all that it starts. It flows with the execution
+/// context, so that each thread that takes up a part of the call starts a fresh budget there.
+/// </summary>
+/// <param name="budget">See <see cref="ScriptBudget"/>.</param>
+/// <param name="router">Name and version, for messages.</param>
+/// <param name="requestId">The request being served, or null.</param>
+/// <param name="stop">Set when the call should end; after the grace the script is stopped at its next check.</param>
+/// <remarks>It must never refer to anything of the script: it may outlive the version.</remarks>
+public sealed class ScriptScope(ScriptBudget budget, string router, string? requestId, CancellationToken stop)
+{
+    // The handler runs whenever a thread takes up or leaves a flow: after an await that waited, in Task.Run, in a timer.
+    private static readonly AsyncLocal<ScriptScope?> Flow = new(static change => ScriptGuard.Begin(change.CurrentValue));
+
+    private long _stopSeen;
+
+    /// <summary>The call this code runs in, or null outside scripts.</summary>
+    public static ScriptScope? Current => Flow.Value;
+
+    /// <summary>Name and version of the router.</summary>
+    public string Router { get; } = router;
+
+    /// <summary>The request being served, or null.</summary>
+    public string? RequestId { get; } = requestId;
+
+    internal ScriptBudget Budget { get; } = budget;
+
+    /// <summary>The host calls this right before it calls into the script: from here a fresh budget runs on this thread.</summary>
+    public void Enter()
+    {
+        if (!ReferenceEquals(Flow.Value, this))
+        {
+            Flow.Value = this;
+        }
+
+        ScriptGuard.Begin(this);
+    }
+
+    /// <summary>True once the call was told to stop and its grace is over.</summary>
+    internal bool MustStop(long now)
+    {
+        if (!stop.IsCancellationRequested)
+        {
+            return false;
+        }
+
+        var seen = Interlocked.CompareExchange(ref _stopSeen, now, 0);
+        return seen != 0 && Budget.Clock.GetElapsedTime(seen, now) > Budget.CancelGrace;
+    }
+}

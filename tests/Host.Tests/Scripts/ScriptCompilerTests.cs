@@ -1,0 +1,182 @@
+using ScriptedServe.Host.Scripts;
+
+namespace ScriptedServe.Host.Tests.Scripts;
+
+public sealed class ScriptCompilerTests : IDisposable
+{
+    private readonly string _root = Directory.CreateTempSubdirectory("scriptedserve-").FullName;
+    private readonly ScriptLimits _limits = new();
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
+
+    private IReadOnlyList<RouterDiagnostic> Compile(string text)
+    {
+        var compiler = new ScriptCompiler(new ScriptFolder(_root), _limits, ScriptApiRules.Default);
+        var compiled = compiler.Compile(compiler.Read("r", text), "r", CancellationToken.None);
+        Assert.Equal(compiled.Assembly is null, compiled.Diagnostics.Any(diagnostic => diagnostic.IsError));
+        return compiled.Diagnostics;
+    }
+
+    [Theory]
+    [InlineData("", "SS0001", 1)]
+    [InlineData("\nChunk HandleRequest(Request request) => null;", "SS0002", 2)]
+    [InlineData("\nIAsyncEnumerable<Chunk> HandleRequest() => null;", "SS0002", 2)]
+    [InlineData("IAsyncEnumerable<Chunk> HandleRequest(string request) => null;", "SS0002", 1)]
+    [InlineData("Task<IAsyncEnumerable<Chunk>> HandleRequest(Request request) => null;", "SS0002", 1)]
+    [InlineData("IAsyncEnumerable<Chunk> HandleRequest<T>(Request request) => null;", "SS0002", 1)]
+    [InlineData("Func<Request, IAsyncEnumerable<Chunk>> HandleRequest = r => null;", "SS0002", 1)]
+    [InlineData("IAsyncEnumerable<Chunk> HandleRequest(Request a) => null; IAsyncEnumerable<Chunk> HandleRequest(int a) => null;", "SS0003", 1)]
+    [InlineData(CatalogHarness.Good + "\nint PlanStrategy() => 1;", "SS0004", 2)]
+    [InlineData(CatalogHarness.Good + "\nvoid OnLoad(string s) { }", "SS0004", 2)]
+    public void A_wrong_entry_point_is_named_with_the_right_one(string text, string id, int line)
+    {
+        var diagnostics = Compile(text).Where(diagnostic => diagnostic.IsError).ToList();
+        Assert.All(diagnostics, diagnostic => Assert.Equal((id, line), (diagnostic.Id, diagnostic.Line)));
+        Assert.Contains(id == "SS0004" ? "async Task " : "IAsyncEnumerable<Chunk> HandleRequest(Request request)", diagnostics[0].Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("System.IO.File.ReadAllText(\"x\")", "SS0101")]
+    [InlineData("new System.IO.StreamReader(\"x\")", "SS0101")]
+    [InlineData("System.Diagnostics.Process.Start(\"x\")", "SS0102")]
+    [InlineData("new System.Net.Http.HttpClient()", "SS0103")]
+    [InlineData("new System.Net.Sockets.TcpClient()", "SS0103")]
+    [InlineData("System.Reflection.Assembly.Load(\"x\")", "SS0104")]
+    [InlineData("Type.GetType(\"System.IO.File\")", "SS0104")]
+    [InlineData("typeof(int).GetMethods()", "SS0104")]
+    [InlineData("Activator.CreateInstance(typeof(object))", "SS0104")]
+    [InlineData("Run(() => Environment.Exit(1))", "SS0105")]
+    [InlineData("Run(() => Environment.FailFast(\"x\"))", "SS0105")]
+    [InlineData("Console.ReadLine()", "SS0105")]
+    [InlineData("new Thread(() => { })", "SS0106")]
+    [InlineData("new Timer(_ => { })", "SS0106")]
+    [InlineData("Run(() => Parallel.For(0, 9, _ => { }))", "SS0106")]
+    [InlineData("Run(() => Task.Delay(TimeSpan.Zero, Time).Wait())", "SS0107")]
+    [InlineData("Task.FromResult(1).Result", "SS0107")]
+    [InlineData("Task.FromResult(1).GetAwaiter().GetResult()", "SS0107")]
+    [InlineData("Run(() => Thread.Sleep(1))", "SS0107")]
+    [InlineData("Run(() => new SemaphoreSlim(0).Wait())", "SS0107")]
+    [InlineData("System.Runtime.InteropServices.Marshal.AllocHGlobal(1)", "SS0108")]
+    [InlineData("Run(async () => await Task.Yield())", "SS0112")]
+    [InlineData("default(CancellationToken).Register(() => { })", "SS0113")]
+    [InlineData("new ScriptedServe.Scripting.Runtime.ScriptScope(null, null, null, default)", "SS0110")]
+    public void An_api_that_could_harm_the_host_is_refused_where_it_is_used(string expression, string id)
+    {
+        var errors = Compile($"{CatalogHarness.Good}\nvoid Run(Action a) {{ }}\nobject Try() =>\n    {(expression.StartsWith("Run", StringComparison.Ordinal) ? "Twice(() => " + expression + ")" : expression)};\nobject Twice(Action a) => null;")
+            .Where(diagnostic => diagnostic.IsError).ToList();
+        Assert.Equal((id, 4), (Assert.Single(errors).Id, errors[0].Line));
+    }
+
+    [Theory]
+    [InlineData("using F = System.IO.File; bool X() => F.Exists(\"x\");", "SS0101")]
+    [InlineData("using static System.Environment; void X() => Exit(1);", "SS0105")]
+    [InlineData("unsafe void X() { }", "SS0108")]
+    [InlineData("[System.Runtime.InteropServices.DllImport(\"c\")] static extern int getpid();", "SS0108")]
+    [InlineData("class X { ~X() { } }", "SS0111")]
+    [InlineData("async void X() => await Task.Yield();", "SS0112")]
+    public void A_refused_api_does_not_hide_behind_an_alias_or_a_declaration(string declaration, string id)
+    {
+        var text = declaration.StartsWith("using", StringComparison.Ordinal) ? declaration + CatalogHarness.Good : CatalogHarness.Good + declaration;
+        var errors = Compile(text).Where(diagnostic => diagnostic.IsError);
+        Assert.All(errors, error => Assert.Equal(id, error.Id));
+        Assert.NotEmpty(errors);
+    }
+
+    [Fact]
+    public void The_wall_clock_is_warned_about_and_an_own_type_of_a_refused_name_is_not()
+    {
+        var diagnostics = Compile(CatalogHarness.Good + "\nclass File { public static int Exists => 1; }\nint X() => File.Exists + DateTime.UtcNow.Day;\nTask Y() => Task.Delay(1);\nTask Z() => Task.Delay(TimeSpan.Zero, Time);\nstring? N(string? s) => s + Environment.NewLine + System.Environment.ProcessorCount;");
+        Assert.Equal([("SS0109", 3), ("SS0109", 4)], diagnostics.Select(diagnostic => (diagnostic.Id, diagnostic.Line)));
+    }
+
+    [Fact]
+    public void Loaded_neighbours_are_compiled_in_and_their_errors_carry_their_name()
+    {
+        Write("_pick.csx", "#load \"lib/_deep.csx\"\nEngine Pick() => Deep();");
+        Write("lib/_deep.csx", "#load \"../_pick.csx\"\nEngine Deep() => Fleet.LeastLoaded();");
+        const string text = "#load \"_pick.csx\"\nIAsyncEnumerable<Chunk> HandleRequest(Request request) => Pick().StartGenerate(request);";
+        Assert.Empty(Compile(text));
+
+        Write("lib/_deep.csx", "\n\nEngine Deep() => nonsense;");
+        var error = Assert.Single(Compile(text));
+        Assert.Equal(("lib/_deep.csx", 3, 18, "CS0103"), (error.File, error.Line, error.Column, error.Id));
+
+        Write("lib/_deep.csx", "\nEngine Deep() { System.IO.File.Delete(\"x\"); return Fleet[0]; }");
+        error = Assert.Single(Compile(text));
+        Assert.Equal(("lib/_deep.csx", 2, "SS0101"), (error.File, error.Line, error.Id));
+    }
+
+    [Theory]
+    [InlineData("../secret.csx", "leads out of the scripts folder")]
+    [InlineData("a/../../secret.csx", "leads out of the scripts folder")]
+    [InlineData("/etc/passwd", "leads out of the scripts folder")]
+    [InlineData("link.csx", "is a link that leads out")]
+    [InlineData("missing.csx", "no such file")]
+    [InlineData("appsettings.json", "only .csx files")]
+    [InlineData("large.csx", "setting script-source-kib")]
+    [InlineData("d0.csx", "setting script-load-depth")]
+    public void A_load_that_leads_astray_is_refused_where_it_is_written(string path, string reason)
+    {
+        File.CreateSymbolicLink(Path.Combine(_root, "link.csx"), Path.Combine(Path.GetTempPath(), "elsewhere.csx"));
+        Write("large.csx", new string(' ', _limits.SourceBytes + 1));
+        for (var i = 0; i <= _limits.LoadDepth; i++)
+        {
+            Write($"d{i}.csx", $"#load \"d{i + 1}.csx\"\n");
+        }
+
+        var error = Assert.Single(Compile($"\n#load \"{path}\"\n{CatalogHarness.Good}"));
+        Assert.Equal("SS0005", error.Id);
+        Assert.Contains(reason, error.Message, StringComparison.Ordinal);
+        if (path != "d0.csx")
+        {
+            Assert.Equal(("r.csx", 2, 1), (error.File, error.Line, error.Column));
+        }
+    }
+
+    [Fact]
+    public void Only_listed_assemblies_can_be_referenced()
+    {
+        Assert.Empty(Compile("#r \"System.Text.Json\"\n" + CatalogHarness.Good + "string J(int x) => System.Text.Json.JsonSerializer.Serialize(x);"));
+        var error = Assert.Single(Compile("#r \"System.Net.Mail\"\n" + CatalogHarness.Good));
+        Assert.Equal(("SS0006", 1), (error.Id, error.Line));
+        Assert.Contains("System.Text.Json", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_text_beyond_the_limit_or_nested_beyond_reason_is_refused()
+    {
+        Assert.Equal("SS0007", Assert.Single(Compile(CatalogHarness.Good + new string(' ', _limits.SourceBytes))).Id);
+
+        // Each of these would end the process if the compiler met it unprepared; a runner that dies here is a failure.
+        string[] nested =
+        [
+            new string('(', 100_000) + "1" + new string(')', 100_000),
+            string.Concat(Enumerable.Repeat("List<", 40_000)),
+            "$\"{" + new string('(', 100_000) + "\"",
+            string.Concat(Enumerable.Repeat("1+", 60_000)) + "1",
+            string.Concat(Enumerable.Repeat("x=>", 60_000)) + "1",
+            new string('!', 100_000) + "true",
+            string.Concat(Enumerable.Repeat("(int)", 40_000)) + "1",
+            string.Concat(Enumerable.Repeat("a?b:", 40_000)) + "1",
+        ];
+        Assert.All(nested, expression => Assert.NotEmpty(Compile(CatalogHarness.Good + "object X() => " + expression + ";")));
+        Assert.NotEmpty(Compile(CatalogHarness.Good + "void X() { " + string.Concat(Enumerable.Repeat("if(true)", 30_000)) + "; }"));
+        Assert.NotEmpty(Compile(CatalogHarness.Good + "void X() { " + string.Concat(Enumerable.Repeat("if(true);else ", 15_000)) + "; }"));
+    }
+
+    [Fact]
+    public void A_diagnostic_quotes_its_line_with_a_caret()
+    {
+        var diagnostic = Assert.Single(Compile(CatalogHarness.Good + "\n\tint x = nonsense;"));
+        Assert.Equal(
+            "r.csx(2,10): error CS0103: The name 'nonsense' does not exist in the current context\n    \tint x = nonsense;\n    \t        ^",
+            diagnostic.Render(_ => CatalogHarness.Good + "\n\tint x = nonsense;"));
+    }
+
+    private void Write(string path, string text)
+    {
+        var full = Path.Combine(_root, path);
+        Directory.CreateDirectory(Path.GetDirectoryName(full)!);
+        File.WriteAllText(full, text);
+    }
+}

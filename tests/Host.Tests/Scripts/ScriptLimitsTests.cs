@@ -1,0 +1,206 @@
+using System.Diagnostics.CodeAnalysis;
+using Microsoft.Extensions.Time.Testing;
+using ScriptedServe.Host.Scripts;
+using ScriptedServe.Scripting.Runtime;
+
+namespace ScriptedServe.Host.Tests.Scripts;
+
+public sealed class ScriptLimitsTests
+{
+    private const string Head = "bool True = true; int n = 0;\nasync IAsyncEnumerable<Chunk> HandleRequest(Request request)\n{\n    if (request.Length == 1) await Run();\n    yield return new Chunk { Tokens = new[] { 7 } };\n}\n";
+
+    // Line 7 is the line that must be named.
+    [Theory]
+    [InlineData("async Task Run() { while (True) { } }")]
+    [InlineData("async Task Run() { while (True) n++; }")]
+    [InlineData("async Task Run() { do n++; while (True); }")]
+    [InlineData("async Task Run() { for (;;) ; }")]
+    [InlineData("async Task Run() { foreach (var x in Enumerable.Repeat(1, int.MaxValue)) n += x; }")]
+    [InlineData("async Task Run() { foreach (var (a, b) in Enumerable.Repeat((1, 2), int.MaxValue)) n += a; }")]
+    [InlineData("async Task Run() { again: n++; goto again; }")]
+    [InlineData("async Task Run() { switch (n) { case 0: goto case 1; case 1: goto case 0; } }")]
+    [InlineData("async Task Run() { while (True) try { while (True) { } } catch { } }")]
+    [InlineData("async Task Run() { while (True) { try { n++; } finally { while (True) { n--; } } } }")]
+    [InlineData("async Task Run() { while (True) await Task.CompletedTask; }")]
+    [InlineData("async Task Run() { while (True) await Inner(); } async Task Inner() => n++;")]
+    [InlineData("async Task Run() { await Task.Yield(); while (True) { } }")]
+    [InlineData("async Task Run() { await Task.Run(() => { while (True) { } }); }")]
+    [InlineData("async Task Run() { Deep(1); } int Deep(int x) => Deep(x + 1) + 1;")]
+    [InlineData("async Task Run() { Func<int, int> f = null; f = x => f(x + 1) + 1; f(1); }")]
+    [InlineData("async Task Run() { Action f = null; f = () => f(); f(); }")]
+    [InlineData("async Task Run() { Action<int> f = null; f = delegate (int x) { f(x + 1); n++; }; f(1); }")]
+    [InlineData("async Task Run() { n = Endless; } int Endless => Endless + 1;")]
+    [InlineData("async Task Run() { n = new Tree().Depth; } class Tree { public Tree Sub = new Tree(); public int Depth { get => Sub.Depth + 1; } }")]
+    [InlineData("async Task Run() { n = new Tree().Depth; } class Tree { public Tree() : this(new Tree().Depth) { } Tree(int depth) => Depth = depth; public int Depth { get; } }")]
+    [InlineData("async Task Run() { n = new Tree(1).Depth; } record Tree(int Depth) { public Tree Sub { get; } = new Tree(Depth + 1); }")]
+    [InlineData("async Task Run() { n = ((Tree)new Tree(1)).Depth; } struct Tree(int depth) { object sub = new Tree(depth + 1); public int Depth => 1; }")]
+    [InlineData("async Task Run() { n = Enumerable.Range(0, int.MaxValue).Count(x => x > -1); }")]
+    [InlineData("async Task Run() { await Async(1); } async Task Async(int x) => await Async(x + 1);")]
+    [InlineData("async Task Run() { foreach (var x in Numbers()) n += x; } IEnumerable<int> Numbers() { while (True) yield return 1; }")]
+    [InlineData("async Task Run() { n = Late.Value; } static class Late { public static int Value = Count(); static int Count() { var i = 0; while (i >= 0) i ^= 1; return i; } }")]
+    [InlineData("async Task Run() { var all = new List<byte[]>(); while (True) all.Add(new byte[1 << 20]); }")]
+    [InlineData("async Task Run() { n = Again(); } int Again() { try { return Again(); } finally { Again(); } }")]
+    [InlineData("async Task Run() { while (True) { try { Spin(); } catch (Exception e) when (e is not null) { n++; } } } void Spin() { while (True) { } }")]
+    [InlineData("async Task Run() { n = Again(); } int Again() { try { return Again(); } catch { return Again(); } }")]
+    public async Task A_runaway_is_stopped_where_it_runs_and_the_router_goes_on_serving(string run)
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 100, BudgetMib = 64 });
+        await harness.MustPut(Head + run);
+        var stopped = ScriptErrors.Unwrap(await Assert.ThrowsAnyAsync<Exception>(() => harness.Serve(new FakeRequest(1))));
+        var limit = Assert.IsType<ScriptLimitException>(stopped);
+        Assert.Equal(("main.csx", 7), (limit.File, limit.Line));
+        Assert.Equal([7], await harness.Serve(new FakeRequest(2)));
+        Assert.Equal(1, harness.Catalog.List().Single().Versions[0].Errors);
+    }
+
+    [Fact]
+    public async Task A_runaway_in_a_loaded_neighbour_is_stopped_and_named()
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 100 });
+        await File.WriteAllTextAsync(Path.Combine(harness.Root, "_spin.csx"), "\n\nvoid Spin() { while (true) { } }");
+        await harness.MustPut("#load \"_spin.csx\"\nIAsyncEnumerable<Chunk> HandleRequest(Request request) { Spin(); return null; }");
+        var limit = await Assert.ThrowsAsync<ScriptLimitException>(() => harness.Serve());
+        Assert.Equal(("_spin.csx", 3), (limit.File, limit.Line));
+    }
+
+    [Theory]
+    [InlineData("void OnLoad() { while (true) { } }", "without awaiting anything (setting script-budget-ms)")]
+    [InlineData("int x = Spin(); int Spin() { while (true) { } }", "the top-level statements failed")]
+    [InlineData("async Task OnLoad(CancellationToken cancelled) { await Task.Delay(-1, cancelled); }", "OnLoad did not end within 300 ms (setting script-load-ms)")]
+    [InlineData("async Task OnLoad() { await new TaskCompletionSource().Task; }", "OnLoad did not end within 300 ms (setting script-load-ms)")]
+    public async Task A_version_that_does_not_finish_loading_is_rejected(string text, string reason)
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 100, LoadMs = 300 });
+        await harness.MustPut(CatalogHarness.Answering(1));
+        var result = await harness.Put(text + "\n" + CatalogHarness.Good);
+        Assert.Contains(reason, Assert.Single(result.Diagnostics, diagnostic => diagnostic.IsError).Message, StringComparison.Ordinal);
+        Assert.Equal([1], await harness.Serve());
+    }
+
+    [Fact]
+    public async Task A_cancelled_request_that_only_yields_is_stopped_after_its_grace()
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { CancelGraceMs = 20 });
+        await harness.MustPut("async IAsyncEnumerable<Chunk> HandleRequest(Request request) { while (true) await Task.Yield(); yield break; }");
+        using var gone = new CancellationTokenSource();
+        var serving = harness.Serve(new FakeRequest(1, cancelled: gone.Token));
+        await gone.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => serving);
+        Assert.Equal(0, harness.Catalog.List().Single().Versions[0].Leases);
+    }
+
+    [Fact]
+    [SuppressMessage("Reliability", "CA2012", Justification = "The stream is driven by hand.")]
+    public async Task The_budget_counts_between_awaits_and_not_over_a_stream()
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 100 });
+        await harness.MustPut("""
+            async IAsyncEnumerable<Chunk> HandleRequest(Request request)
+            {
+                for (var i = 0; i < 40; i++)
+                {
+                    var until = Time.GetTimestamp();
+                    while (Time.GetElapsedTime(until).TotalMilliseconds < 5) { }
+                    if (i % 2 == 0) await Task.Yield();
+                    yield return new Chunk { Tokens = new[] { i } };
+                }
+            }
+            """);
+        Assert.Equal(Enumerable.Range(0, 40), await harness.Serve());
+    }
+
+    [Fact]
+    public async Task Guarded_functions_still_mean_what_they_meant()
+    {
+        await using var harness = new CatalogHarness();
+        await harness.MustPut("""
+            delegate ref int Slot(int i);
+            int[] data = { 1, 2, 3 };
+            int Twice(int x) => x * 2;
+            void Bump() => data[0]++;
+            int First { get => data[0]; set => data[0] = value; }
+            int Last => data[^1];
+            ref int At(int i) => ref data[i];
+            int Fail() => throw new InvalidOperationException();
+            async Task Later() => await Task.Yield();
+            async Task<int> LaterValue() => await Task.FromResult(5);
+            struct Money { public int Cents; public Money(int c) => Cents = c; public static Money operator +(Money a, Money b) => new(a.Cents + b.Cents); public static implicit operator int(Money m) => m.Cents; public int this[int i] => Cents + i; }
+            async IAsyncEnumerable<Chunk> HandleRequest(Request request)
+            {
+                Bump(); First = First + 1; At(1) = 9;
+                await Later();
+                await Task.Run(async () => await Later());
+                int Local(int x) => x > 0 ? Local(x - 1) : 40;
+                Slot slot = i => ref data[i];
+                slot(2)++;
+                Func<Task<int>> value = async () => await LaterValue();
+                Action act = () => First++;
+                act();
+                var text = $"{string.Join(',', data.Select(x => x + 1))}:{(new[] { "a" }.Count(s => s == "a"))}";
+                var tag = 1 switch { 1 => 1, _ => 2 };
+                var query = (from x in data where x > 3 let y = x select y).Count();
+                // a comment } and a brace {
+                if (First > 0)
+                    for (var i = 0; i < 1; i++)
+                        foreach (var x in data) // trailing
+                            if (x < 0) goto end;
+            #if NEVER
+                nonsense
+            #endif
+                end:
+                yield return new Chunk { Tokens = new[] { First, Last, data[1], Local(3), await value(), text.Length, query, new Money(2) + new Money(3), new Money(1)[1], Twice(4) } };
+            }
+            """);
+        Assert.Equal([4, 4, 9, 40, 5, 8, 3, 5, 2, 8], await harness.Serve());
+    }
+
+    [Fact]
+    public async Task PlanStrategy_runs_at_each_interval_never_over_itself_and_stops_with_its_version()
+    {
+        var time = new FakeTimeProvider();
+        await using var harness = new CatalogHarness(new ScriptLimits { PlanIntervalMs = 1000, PlanLimitMs = 2500 }, time: time);
+        await harness.MustPut("""
+            async Task PlanStrategy()
+            {
+                var n = State.GetOrAdd("n", () => new int[1]);
+                n[0]++;
+                Log.Info($"plan {n[0]}");
+                if (n[0] == 2) throw new Exception("odd");
+                if (n[0] == 3) await new TaskCompletionSource().Task;
+            }
+            """ + CatalogHarness.Answering(1));
+        await harness.Logged("plan 1");
+        await Advance("plan 2");
+        await harness.Logged("PlanStrategy failed: main.csx(6): Exception: odd");
+        await Advance("plan 3");
+
+        // The third never ends: it is given up on after its limit, and no fourth begins.
+        await Advance("PlanStrategy failed: it did not end within 2500 ms");
+        Assert.Equal(2, harness.Catalog.List().Single().Versions[0].PlanErrors);
+        await harness.MustPut(CatalogHarness.Answering(2));
+        for (var i = 0; i < 5; i++)
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Yield();
+        }
+
+        Assert.DoesNotContain(harness.Loggers.Lines, line => line.Contains("plan 4", StringComparison.Ordinal));
+        Assert.Equal(0, harness.Catalog.List().Single().Versions.Single(version => version.Version == 1).Leases);
+
+        // The driver's delay may begin after a step of the clock: step until it is heard.
+        async Task Advance(string line)
+        {
+            for (var heard = harness.Logged(line); !heard.IsCompleted; await Task.WhenAny(heard, Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System)))
+            {
+                time.Advance(TimeSpan.FromMilliseconds(500));
+            }
+        }
+    }
+
+    [Fact]
+    public void Settings_out_of_range_are_all_named()
+    {
+        Assert.Empty(new ScriptLimits().Errors());
+        Assert.Equal(2, new ScriptLimits { BudgetMs = 0, VersionsKept = 1 }.Errors().Count);
+    }
+}
