@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
+using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire.Server;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Checkpoints;

@@ -1,1 +1,14 @@
-Console.WriteLine("host");
+using ScriptedServe.Host.Commands;
+
+var file = new ConfigurationBuilder()
+    .AddJsonFile(Path.Combine(AppContext.BaseDirectory, "appsettings.json"), optional: true)
+    .AddJsonFile(Path.Combine(Directory.GetCurrentDirectory(), "appsettings.json"), optional: true)
+    .Build();
+var commandLine = new CommandLine(
+    (options, _) => ServeCommand.RunAsync(options, file, TimeProvider.System, Console.Out, Console.Error),
+    Environment.GetEnvironmentVariable,
+    file,
+    Environment.ProcessorCount,
+    Console.Out,
+    Console.Error);
+return await commandLine.RunAsync(args);

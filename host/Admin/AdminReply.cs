@@ -3,19 +3,20 @@ using System.Text.Json.Serialization;
 
 namespace ScriptedServe.Host.Admin;
 
-/// <summary>How the admin API writes: JSON in camel case, enums as words, what is null left out.</summary>
+/// <summary>How the admin API writes: JSON in snake case as the routers' part does, enums as words, what is null left out.</summary>
 internal static class AdminReply
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
     {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
     };
 
     public static IResult Of<T>(T value, int status = StatusCodes.Status200OK) => Results.Json(value, Json, statusCode: status);
 
     /// <param name="code">For programs: <c>no_such_engine</c> and the like.</param>
-    public static IResult Error(int status, string code, string message) => Of(new { error = new { code, message } }, status);
+    public static IResult Error(int status, string code, string message) => Of(new { error = new { message, type = status >= 500 ? "server_error" : "invalid_request_error", code } }, status);
 
     /// <summary>The request's JSON body, or the reply that says what is wrong with it.</summary>
     public static async Task<(T? Body, IResult? Refusal)> ReadAsync<T>(HttpRequest request, string expected)

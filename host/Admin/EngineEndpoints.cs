@@ -19,7 +19,7 @@ internal static partial class EngineEndpoints
     public static void MapEngineAdmin(this IEndpointRouteBuilder routes, EngineFleet fleet, LocalEngines? local)
     {
         var engines = routes.MapGroup("/admin/engines");
-        engines.MapGet("", () => AdminReply.Of(fleet.Members.Select(EngineView.Of)));
+        engines.MapGet("", () => AdminReply.Of(new { engines = fleet.Members.Select(EngineView.Of) }));
         engines.MapPost("", (HttpRequest request) => Guarded(async () =>
         {
             var (body, refusal) = await AdminReply.ReadAsync<AttachBody>(request, """{"url":"http://host:port","labels":["decode"]}""");

@@ -8,8 +8,9 @@ internal static class RequestEndpoints
 
     public static void MapRequestAdmin(this IEndpointRouteBuilder routes, TraceStore traces)
     {
-        routes.MapGet("/admin/requests", (int? limit) => AdminReply.Of(
-            traces.Recent(Math.Clamp(limit ?? 50, 1, MostListed)).Select(trace => new
+        routes.MapGet("/admin/requests", (int? limit) => AdminReply.Of(new
+        {
+            requests = traces.Recent(Math.Clamp(limit ?? 50, 1, MostListed)).Select(trace => new
             {
                 trace.Id,
                 trace.Router,
@@ -22,7 +23,8 @@ internal static class RequestEndpoints
                 trace.Outcome,
                 trace.Error,
                 Calls = trace.Calls.Count,
-            })));
+            }),
+        }));
 
         routes.MapGet("/admin/requests/{id}", (string id) => traces.Find(id) is { Count: > 0 } choices
             ? AdminReply.Of(View(choices))

@@ -56,9 +56,9 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
         {
             foreach (var version in Rows(router?["versions"], "versions"))
             {
-                var isDefault = router?["isDefault"]?.GetValue<bool>() == true;
+                var is_default = router?["is_default"]?.GetValue<bool>() == true;
                 table.Add(
-                    $"{router?["name"]}{(isDefault ? " (default)" : "")}",
+                    $"{router?["name"]}{(is_default ? " (default)" : "")}",
                     version?["version"],
                     version?["state"],
                     version?["leases"],
@@ -76,7 +76,8 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
 
     public async Task<int> ActivateAsync(string name, int? version, CancellationToken cancellationToken)
     {
-        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/activate{(version is { } number ? $"?version={number.ToString(CultureInfo.InvariantCulture)}" : "")}", null, cancellationToken);
+        var number = version ?? await NewestLoadedAsync(name, cancellationToken);
+        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/activate?version={number.ToString(CultureInfo.InvariantCulture)}", null, cancellationToken);
         await output.WriteLineAsync($"{name}@{reply?["version"]} is active");
         return 0;
     }
@@ -102,9 +103,9 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
                 engine?["device"],
                 load?["running"],
                 load?["waiting"],
-                load?["prefillTokensQueued"],
-                load is null ? "" : $"{load["kvPagesFree"]}/{load["kvPagesTotal"]}",
-                engine?["inFlight"],
+                load?["prefill_tokens_queued"],
+                load is null ? "" : $"{load["kv_pages_free"]}/{load["kv_pages_total"]}",
+                engine?["in_flight"],
                 engine?["restarts"],
                 engine?["reason"]);
         }
@@ -119,20 +120,20 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
         JsonNode?[] choices = [reply, .. Rows(reply?["choices"], "choices")];
         foreach (var trace in choices)
         {
-            await output.WriteLineAsync($"{trace?["id"]}  {trace?["router"]}  {trace?["outcome"]}  prompt {trace?["promptTokens"]}, output {trace?["outputTokens"]} tokens, first after {Ms(trace?["ttftMs"])}, ended after {Ms(trace?["durationMs"])}{(trace?["error"] is { } error ? $"  {error}" : "")}");
+            await output.WriteLineAsync($"{trace?["id"]}  {trace?["router"]}  {trace?["outcome"]}  prompt {trace?["prompt_tokens"]}, output {trace?["output_tokens"]} tokens, first after {Ms(trace?["ttft_ms"])}, ended after {Ms(trace?["duration_ms"])}{(trace?["error"] is { } error ? $"  {error}" : "")}");
             var table = new Table("START", "TOOK", "ENGINE", "CALL", "WINDOW", "MATCHED", "SENT", "CACHED", "COMPUTED", "BYTES", "VIA", "OUTCOME");
             foreach (var call in Rows(trace?["calls"], "calls"))
             {
                 table.Add(
-                    Ms(call?["startMs"]),
-                    Ms(call?["durationMs"]),
+                    Ms(call?["start_ms"]),
+                    Ms(call?["duration_ms"]),
                     call?["to"] is { } to ? $"{call["engine"]} -> {to}" : call?["engine"],
                     call?["call"],
                     call?["begin"] is null ? "" : $"[{call["begin"]}, {call["end"]})",
-                    call?["matchedTokens"],
-                    call?["sentTokens"],
-                    call?["cachedTokens"],
-                    call?["computedTokens"],
+                    call?["matched_tokens"],
+                    call?["sent_tokens"],
+                    call?["cached_tokens"],
+                    call?["computed_tokens"],
                     call?["bytes"],
                     call?["transport"],
                     call?["error"] is { } why ? $"{call["outcome"]}: {why}" : call?["outcome"]);
@@ -142,6 +143,15 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
         }
 
         return 0;
+    }
+
+    private async Task<int> NewestLoadedAsync(string name, CancellationToken cancellationToken)
+    {
+        var reply = await host.SendAsync(HttpMethod.Get, "admin/routers", null, cancellationToken);
+        var router = Rows(reply, "routers").FirstOrDefault(router => router?["name"]?.ToString() == name)
+            ?? throw new CommandException($"The host has no router '{name}'.");
+        var usable = Rows(router["versions"], "versions").Where(version => version?["state"]?.ToString() is "loaded" or "active").Select(version => Number(version?["version"]));
+        return usable.DefaultIfEmpty(0).Max() is > 0 and var newest ? newest : throw new CommandException($"Router '{name}' has no loaded version.");
     }
 
     private static async Task<(string Router, string Text)> ReadAsync(string file, string? name, CancellationToken cancellationToken)

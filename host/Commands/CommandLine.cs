@@ -50,7 +50,7 @@ internal sealed class CommandLine(
             return Refuse(parsed.Errors.Select(error => error.Message));
         }
 
-        return await parsed.InvokeAsync(new InvocationConfiguration { Output = output, Error = errors, EnableDefaultExceptionHandler = false });
+        return await parsed.InvokeAsync(new InvocationConfiguration { Output = output, Error = errors, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
     }
 
     private Task<int> ServeAsync(ParseResult parsed, CancellationToken cancellationToken)

@@ -21,8 +21,10 @@ public sealed partial class EngineFleet : IAsyncDisposable
     private readonly ILogger<EngineFleet> logger;
     private FleetModel? model;
 
-    public EngineFleet(IEngineConnector connector, FleetSettings settings, TimeProvider time, ILogger<EngineFleet> logger)
+    /// <param name="expected">What engines have to serve; null: whatever the first one does.</param>
+    public EngineFleet(IEngineConnector connector, FleetSettings settings, TimeProvider time, ILogger<EngineFleet> logger, FleetModel? expected = null)
     {
+        model = expected;
         this.connector = connector;
         this.settings = settings;
         this.time = time;
@@ -36,7 +38,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
     /// <summary>The engines that can be called, as scripts see them.</summary>
     public Scripting.Fleet Scripts => scripts;
 
-    /// <summary>What the fleet serves; null until an engine has answered.</summary>
+    /// <summary>What the fleet serves; null if that is open and no engine has answered.</summary>
     public FleetModel? Model => Volatile.Read(ref model);
 
     public int ServingCount => scripts.Count;
@@ -125,17 +127,24 @@ public sealed partial class EngineFleet : IAsyncDisposable
             await DisposeAsync(api);
         }
 
-        var member = Add(id, EngineOrigin.Attached, address, labels).Member;
+        var entry = Add(id, EngineOrigin.Attached, address, labels);
+        var member = entry.Member;
         Watch(member, address);
+        if (mustAnswer)
+        {
+            // It has just answered: whoever attached it may route to it when this returns.
+            await entry.Heard.Task.WaitAsync(settings.ControlTimeout, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
         return member;
     }
 
     /// <summary>Takes an engine out of the fleet at once: calls under way on it fail. Drain first to avoid that.</summary>
     /// <exception cref="FleetException">No such engine.</exception>
-    internal async Task DetachAsync(string id)
+    internal async Task DetachAsync(string id, string reason = "it was detached")
     {
         var member = Find(id);
-        Change(member, EngineEvent.Detached, "it was detached");
+        Change(member, EngineEvent.Detached, reason);
         await StopWatchAsync(member);
         lock (gate)
         {
@@ -173,7 +182,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
     {
         foreach (var member in Members)
         {
-            await DetachAsync(member.Id);
+            await DetachAsync(member.Id, "the host stops");
         }
     }
 
@@ -286,6 +295,17 @@ public sealed partial class EngineFleet : IAsyncDisposable
         }
     }
 
+    private void FirstHeard(EngineMember member)
+    {
+        lock (gate)
+        {
+            if (entries.TryGetValue(member.Id, out var entry) && entry.Member == member)
+            {
+                entry.Heard.TrySetResult();
+            }
+        }
+    }
+
     private void Reported(EngineMember member, IEngineApi api, Wire.EngineStatus status, bool first)
     {
         var said = FleetModel.Of(status);
@@ -293,7 +313,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
         lock (gate)
         {
             mismatch = model?.WhyNot(said);
-            if (model is null)
+            if (mismatch is null && model is not { IsSettled: true })
             {
                 Volatile.Write(ref model, said);
             }
@@ -406,10 +426,10 @@ public sealed partial class EngineFleet : IAsyncDisposable
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "engine {Engine}: {From} -> {To}{Reason}")]
+    [LoggerMessage(EventId = 1, Level = LogLevel.Information, Message = "engine {Engine}: {From} -> {To}{Reason}")]
     private partial void LogChanged(string engine, EngineState from, EngineState to, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "engine {Engine}: drain did not finish: {Reason}")]
+    [LoggerMessage(EventId = 2, Level = LogLevel.Warning, Message = "engine {Engine}: drain did not finish: {Reason}")]
     private partial void LogDrainFailed(string engine, string reason);
 
     private sealed class Entry(EngineMember member, HostEngine script)
@@ -418,6 +438,9 @@ public sealed partial class EngineFleet : IAsyncDisposable
 
         public HostEngine Script { get; } = script;
 
+        /// <summary>Completes with the first status.</summary>
+        public TaskCompletionSource Heard { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public CancellationTokenSource? Stop { get; set; }
 
         public Task Watching { get; set; } = Task.CompletedTask;
@@ -425,7 +448,11 @@ public sealed partial class EngineFleet : IAsyncDisposable
 
     private sealed class Listener(EngineFleet fleet, EngineMember member, IEngineApi api) : IEngineWatchListener
     {
-        public void Reported(Wire.EngineStatus status, bool first) => fleet.Reported(member, api, status, first);
+        public void Reported(Wire.EngineStatus status, bool first)
+        {
+            fleet.Reported(member, api, status, first);
+            fleet.FirstHeard(member);
+        }
 
         public void ConnectionLost(string reason) => fleet.Change(member, EngineEvent.ConnectionLost, reason);
     }

@@ -3,9 +3,14 @@ using ScriptedServe.Contracts.V1;
 
 namespace ScriptedServe.Host.Engines;
 
-/// <summary>What all engines of a fleet must agree on. The first engine that answers settles it.</summary>
+/// <summary>What all engines of a fleet must agree on. The host's tokenizer says which model; the first engine that answers settles the KV layout.</summary>
 public sealed record FleetModel(string Id, int VocabSize, int ContextLength, string LayoutFingerprint, int PageTokens)
 {
+    /// <summary>What engines have to serve before any has answered; their KV layout is still open.</summary>
+    internal static FleetModel Expected(string id, int vocabSize, int contextLength) => new(id, vocabSize, contextLength, "", 0);
+
+    internal bool IsSettled => LayoutFingerprint.Length > 0;
+
     internal static FleetModel Of(EngineStatus status) => new(
         status.Model?.Id ?? "",
         status.Model?.VocabSize ?? 0,
@@ -23,7 +28,7 @@ public sealed record FleetModel(string Id, int VocabSize, int ContextLength, str
                 $"it serves model '{other.Id}' (vocabulary {other.VocabSize}), this fleet serves '{Id}' (vocabulary {VocabSize})");
         }
 
-        return other.LayoutFingerprint == LayoutFingerprint
+        return !IsSettled || other.LayoutFingerprint == LayoutFingerprint
             ? null
             : string.Create(
                 CultureInfo.InvariantCulture,

@@ -1,4 +1,5 @@
 using System.Text;
+using ScriptedServe.Host.Scripts;
 
 namespace ScriptedServe.Host.Options;
 
@@ -41,7 +42,7 @@ internal static class HostSettings
     public static readonly HostSetting Threads = new("threads", "N", "CPU threads of each local engine. Default: the processor's cores divided by the engines.");
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
-    public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that lets engines exchange KV and guards engines reached over TCP. Default: a new one for the local engines.");
+    public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");
     public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: pd_disagg.");
     public static readonly HostSetting Scripts = new("scripts", "DIR", "Folder of the routers' scripts. Default: ./scripts, else the nearest scripts/ above the program, else the copy beside it.");
     public static readonly HostSetting Host = new("host", "ADDR", "Address to listen on. Default: 127.0.0.1. Any address other machines can reach needs --admin-token.");
@@ -52,9 +53,29 @@ internal static class HostSettings
     public static readonly HostSetting CallTimeout = new("call-timeout", "SECONDS", "Longest wait for an engine to answer a call, or between two chunks. Default: 120.");
     public static readonly HostSetting EngineStartTimeout = new("engine-start-timeout", "SECONDS", "Longest wait for a started engine to answer. Default: 120.");
 
+    /// <summary>Limits on scripts; ranges are checked by <see cref="ScriptLimits"/>.</summary>
+    public static readonly IReadOnlyList<(HostSetting Setting, Action<ScriptLimits, int> Set)> OfScripts =
+    [
+        (new("script-source-kib", "KIB", "Largest text of one script file. Default: 256."), static (limits, value) => limits.SourceBytes = value * 1024),
+        (new("script-load-depth", "N", "How deep scripts may #load one another. Default: 8."), static (limits, value) => limits.LoadDepth = value),
+        (new("script-load-files", "N", "Files one script may #load in all. Default: 64."), static (limits, value) => limits.LoadFiles = value),
+        (new("script-budget-ms", "MS", "Thread time of a script between two awaits. Default: 250."), static (limits, value) => limits.BudgetMs = value),
+        (new("script-budget-mib", "MIB", "Memory a script may allocate between two awaits. Default: 256."), static (limits, value) => limits.BudgetMib = value),
+        (new("script-cancel-grace-ms", "MS", "How long a cancelled script may go on. Default: 1000."), static (limits, value) => limits.CancelGraceMs = value),
+        (new("script-load-ms", "MS", "How long a script may take to load or unload. Default: 5000."), static (limits, value) => limits.LoadMs = value),
+        (new("plan-interval-ms", "MS", "Between two calls of PlanStrategy. Default: 1000."), static (limits, value) => limits.PlanIntervalMs = value),
+        (new("plan-limit-ms", "MS", "How long one call of PlanStrategy may take. Default: 10000."), static (limits, value) => limits.PlanLimitMs = value),
+        (new("compile-queue", "N", "Compiles that may wait for their turn. Default: 16."), static (limits, value) => limits.CompileQueue = value),
+        (new("router-versions-kept", "N", "Inactive versions of a router that stay loaded. Default: 2."), static (limits, value) => limits.VersionsKept = value),
+        (new("router-history", "N", "Versions of a router that are remembered after they were unloaded. Default: 50."), static (limits, value) => limits.History = value),
+    ];
+
+    public static readonly HostSetting WatchQuiet = new("watch-quiet-ms", "MS", "Quiet time after a change in the scripts folder before it is read, 0 to 10000. Default: 100.");
+    public static readonly HostSetting WatchRescan = new("watch-rescan-ms", "MS", "Between two looks at the scripts folder where no change is reported, 100 to 3600000. Default: 2000.");
+
     public static IReadOnlyList<HostSetting> All { get; } =
     [
         Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Host, Port, ApiKey, AdminToken,
-        RequestTimeout, CallTimeout, EngineStartTimeout,
+        RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), WatchQuiet, WatchRescan,
     ];
 }

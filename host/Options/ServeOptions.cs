@@ -1,3 +1,5 @@
+using ScriptedServe.Host.Scripts;
+
 namespace ScriptedServe.Host.Options;
 
 /// <summary>The checked options of <c>serve</c>; each is documented at its <see cref="HostSetting"/>.</summary>
@@ -39,4 +41,8 @@ internal sealed record ServeOptions
     public TimeSpan CallTimeout { get; init; } = TimeSpan.FromSeconds(120);
 
     public TimeSpan EngineStartTimeout { get; init; } = TimeSpan.FromSeconds(120);
+
+    public ScriptLimits ScriptLimits { get; init; } = new();
+
+    public ScriptWatcherOptions ScriptWatcher { get; init; } = new();
 }

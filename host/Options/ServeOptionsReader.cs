@@ -3,6 +3,7 @@ using System.Net;
 using System.Text.RegularExpressions;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Host.Admin;
+using ScriptedServe.Host.Scripts;
 
 namespace ScriptedServe.Host.Options;
 
@@ -56,7 +57,26 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             RequestTimeout = Seconds(HostSettings.RequestTimeout, defaults.RequestTimeout),
             CallTimeout = Seconds(HostSettings.CallTimeout, defaults.CallTimeout),
             EngineStartTimeout = Seconds(HostSettings.EngineStartTimeout, defaults.EngineStartTimeout),
+            ScriptLimits = Limits(),
+            ScriptWatcher = new ScriptWatcherOptions
+            {
+                QuietMs = Integer(HostSettings.WatchQuiet, defaults.ScriptWatcher.QuietMs, 0, 10_000),
+                RescanMs = Integer(HostSettings.WatchRescan, defaults.ScriptWatcher.RescanMs, 100, 3_600_000),
+            },
         };
+    }
+
+    private ScriptLimits Limits()
+    {
+        const int Most = 10_000_000;
+        var limits = new ScriptLimits();
+        foreach (var (setting, set) in HostSettings.OfScripts.Where(limit => sources.Find(limit.Setting) is not null))
+        {
+            set(limits, Integer(setting, 0, 0, Most));
+        }
+
+        errors.AddRange(limits.Errors().Select(error => "--" + error));
+        return limits;
     }
 
     private void CheckAddress(string url)

@@ -2,6 +2,7 @@ namespace ScriptedServe.Host.Engines.Supervision;
 
 /// <summary>What a local engine is started with. Values pass to the engine's options of the same names.</summary>
 /// <param name="Listen">A unix socket's path, new for each launch.</param>
+/// <param name="SecretFile">Null: the user's own.</param>
 /// <param name="KvMemory">As given to <c>--kv-memory</c>; null leaves the engine's default.</param>
 internal sealed record EngineLaunch(
     string Id,
@@ -12,7 +13,7 @@ internal sealed record EngineLaunch(
     int Threads,
     string? KvMemory,
     string? PageTokens,
-    string SecretFile);
+    string? SecretFile);
 
 /// <summary>Starts engine processes.</summary>
 internal interface IEngineLauncher

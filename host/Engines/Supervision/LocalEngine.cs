@@ -24,10 +24,13 @@ internal sealed partial class LocalEngine(
     private readonly Queue<string> lastLines = new();
     private TaskCompletionSource restart = NewSignal();
     private Task running = Task.CompletedTask;
+    private volatile bool stayEnded;
 
     public EngineMember Member => member;
 
     public void Start() => running = RunAsync();
+
+    public void StopRestarting() => stayEnded = true;
 
     /// <summary>Ends the process and starts it anew at once; also brings a given-up engine back.</summary>
     public void Restart()
@@ -54,7 +57,7 @@ internal sealed partial class LocalEngine(
             member.Restarts = launches;
             var began = time.GetTimestamp();
             var reason = await RunOnceAsync(launch(launches));
-            if (stopping.IsCancellationRequested)
+            if (stayEnded || stopping.IsCancellationRequested)
             {
                 return;
             }
@@ -194,9 +197,9 @@ internal sealed partial class LocalEngine(
 
     private static string Seconds(TimeSpan span) => string.Create(CultureInfo.InvariantCulture, $"{span.TotalSeconds:0.#} s");
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "[{Engine}] {Line}")]
+    [LoggerMessage(EventId = 1, Level = LogLevel.Information, Message = "[{Engine}] {Line}")]
     private partial void LogLine(string engine, string line);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "engine {Engine} ended: {Reason}")]
+    [LoggerMessage(EventId = 2, Level = LogLevel.Error, Message = "engine {Engine} ended: {Reason}")]
     private partial void LogEnded(string engine, string reason);
 }

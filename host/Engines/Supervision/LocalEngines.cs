@@ -1,14 +1,13 @@
 using System.Globalization;
-using System.Security.Cryptography;
 
 namespace ScriptedServe.Host.Engines.Supervision;
 
 /// <summary>What all local engines of a host have in common, from its options.</summary>
+/// <param name="SecretFile">The cluster's secret; null: the user's own, which engines find by themselves.</param>
 /// <param name="Devices">One an engine, in turns: <c>cpu</c>, or <c>cuda:0</c>, <c>cuda:1</c>.</param>
-/// <param name="SecretFile">The cluster's secret, shared with attached engines; null: a new one for this host alone.</param>
 internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? KvMemory, string? PageTokens, string? SecretFile);
 
-/// <summary>The engines that this host starts, and the private folder of their sockets and secret.</summary>
+/// <summary>The engines that this host starts, and the private folder of their sockets.</summary>
 internal sealed class LocalEngines : IAsyncDisposable
 {
     private readonly Dictionary<string, LocalEngine> engines = new(StringComparer.Ordinal);
@@ -21,7 +20,6 @@ internal sealed class LocalEngines : IAsyncDisposable
 
         // Readable by this user alone (0700): who reaches an engine's socket can use the engine.
         folder = Directory.CreateTempSubdirectory("scriptedserve-");
-        var secret = local.SecretFile ?? NewSecret(Path.Combine(folder.FullName, "cluster-secret"));
         for (var i = 0; i < local.Count; i++)
         {
             var id = $"engine-{i.ToString(CultureInfo.InvariantCulture)}";
@@ -40,7 +38,7 @@ internal sealed class LocalEngines : IAsyncDisposable
                     local.Threads,
                     local.KvMemory,
                     local.PageTokens,
-                    secret),
+                    local.SecretFile),
                 supervision,
                 time,
                 logger);
@@ -55,6 +53,15 @@ internal sealed class LocalEngines : IAsyncDisposable
         }
     }
 
+    /// <summary>From now on an engine that ends stays ended: a Ctrl-C at the terminal reaches the engines too.</summary>
+    public void StopRestarting()
+    {
+        foreach (var engine in engines.Values)
+        {
+            engine.StopRestarting();
+        }
+    }
+
     /// <exception cref="FleetException">No local engine of this id.</exception>
     public void Restart(string id) => Find(id).Restart();
 
@@ -63,14 +70,14 @@ internal sealed class LocalEngines : IAsyncDisposable
     /// <summary>Ends a local engine for good and takes it out of the fleet.</summary>
     public async Task RemoveAsync(string id)
     {
-        await Find(id).DisposeAsync();
-        await fleet.DetachAsync(id);
+        var engine = Find(id);
+        await EndAsync(engine, "it was removed");
         engines.Remove(id);
     }
 
     public async ValueTask DisposeAsync()
     {
-        await Task.WhenAll(engines.Values.Select(engine => engine.DisposeAsync().AsTask()));
+        await Task.WhenAll(engines.Values.Select(engine => EndAsync(engine, "the host stops")));
         try
         {
             folder.Delete(recursive: true);
@@ -84,17 +91,15 @@ internal sealed class LocalEngines : IAsyncDisposable
     /// <summary>The default pair is one prefill and one decode engine; of more, the first half prefills. A single engine has no role: roles fall back to it.</summary>
     internal static IReadOnlyList<string> DefaultLabels(int index, int count) => count < 2 ? [] : index < count / 2 ? ["prefill"] : ["decode"];
 
+    /// <summary>Its status stream is closed first: an engine that is told to end waits for its open streams.</summary>
+    private async Task EndAsync(LocalEngine engine, string reason)
+    {
+        await fleet.DetachAsync(engine.Member.Id, reason);
+        await engine.DisposeAsync();
+    }
+
     private LocalEngine Find(string id) =>
         engines.TryGetValue(id, out var engine)
             ? engine
             : throw new FleetException(FleetProblem.NotPossible, $"Engine '{id}' was not started by this host; it has to be restarted where it runs.");
-
-    private static string NewSecret(string path)
-    {
-        using var file = new FileStream(path, OperatingSystem.IsWindows()
-            ? new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write }
-            : new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
-        file.Write(System.Text.Encoding.ASCII.GetBytes(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32))));
-        return path;
-    }
 }

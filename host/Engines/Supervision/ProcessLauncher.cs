@@ -41,12 +41,16 @@ internal sealed class ProcessLauncher(EngineBinary binary) : IEngineLauncher
             "--device", launch.Device,
             "--listen", $"unix:{launch.Listen}",
             "--threads", launch.Threads.ToString(CultureInfo.InvariantCulture),
-            "--cluster-secret-file", launch.SecretFile,
             "--parent-pid", Environment.ProcessId.ToString(CultureInfo.InvariantCulture),
         ];
         foreach (var label in launch.Labels)
         {
             arguments.AddRange(["--label", label]);
+        }
+
+        if (launch.SecretFile is { } secretFile)
+        {
+            arguments.AddRange(["--cluster-secret-file", secretFile]);
         }
 
         if (launch.KvMemory is { } kvMemory)

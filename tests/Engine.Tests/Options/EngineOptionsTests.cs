@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Microsoft.Extensions.Configuration;
+using ScriptedServe.Contracts;
 using ScriptedServe.Engine.Options;
 using ScriptedServe.Tests.Support;
 

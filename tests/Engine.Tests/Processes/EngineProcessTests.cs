@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
-using ScriptedServe.Engine.Options;
 using ScriptedServe.Engine.Tests.Fakes;
 
 namespace ScriptedServe.Engine.Tests.Processes;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Contracts.Wire.Client;
 using ScriptedServe.Engine.Options;

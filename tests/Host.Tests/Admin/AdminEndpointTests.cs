@@ -54,7 +54,7 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
     [Fact]
     public async Task Engines_are_listed_labelled_drained_and_detached()
     {
-        var listed = await http.GetFromJsonAsync<JsonElement>("/admin/engines");
+        var listed = (await http.GetFromJsonAsync<JsonElement>("/admin/engines")).GetProperty("engines");
         Assert.Equal(["engine-0", "engine-1"], listed.EnumerateArray().Select(engine => engine.GetProperty("id").GetString()));
         Assert.All(listed.EnumerateArray(), engine => Assert.Equal("serving", engine.GetProperty("state").GetString()));
 
@@ -104,7 +104,7 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
         var shown = await http.GetFromJsonAsync<JsonElement>($"/admin/requests/{spec.Id}");
         Assert.Equal(["PrepRecv", "RemoteSend", "StartGenerate"], shown.GetProperty("calls").EnumerateArray().Select(call => call.GetProperty("call").GetString()));
         Assert.Equal(9000, shown.GetProperty("calls")[1].GetProperty("bytes").GetInt64());
-        Assert.Equal(1, (await http.GetFromJsonAsync<JsonElement>("/admin/requests")).GetArrayLength());
+        Assert.Equal(1, (await http.GetFromJsonAsync<JsonElement>("/admin/requests")).GetProperty("requests").GetArrayLength());
 
         using var printed = new StringWriter();
         using var client = new AdminClient(http.BaseAddress!.ToString(), null);

@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 
-namespace ScriptedServe.Engine.Options;
+namespace ScriptedServe.Contracts;
 
 /// <summary>The secret that engines of one cluster share: it authenticates KV addresses, and the token of calls from other machines is made from it.</summary>
 public sealed class ClusterSecret

@@ -1,0 +1,307 @@
+using System.Net;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using ScriptedServe.Contracts;
+using ScriptedServe.Host.Admin;
+using ScriptedServe.Host.Dashboard;
+using ScriptedServe.Host.Engines;
+using ScriptedServe.Host.Engines.Supervision;
+using ScriptedServe.Host.Metrics;
+using ScriptedServe.Host.Models;
+using ScriptedServe.Host.OpenAi;
+using ScriptedServe.Host.Options;
+using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Scripts;
+
+namespace ScriptedServe.Host;
+
+/// <summary>
+/// The host, put together. It listens before it can serve: until engines answer and the default router is active,
+/// <c>/ready</c> and <c>/v1</c> say what is missing.
+/// </summary>
+internal sealed class HostApplication : IAsyncDisposable
+{
+    /// <summary>Above the API's own limit, which answers with an OpenAI error.</summary>
+    private const long MaxBodyBytes = 16 << 20;
+
+    /// <summary>For requests under way when the host is told to stop.</summary>
+    private static readonly TimeSpan StopGrace = TimeSpan.FromSeconds(5);
+
+    private static readonly TimeSpan Glance = TimeSpan.FromMilliseconds(50);
+
+    private readonly ServeOptions options;
+    private readonly TimeProvider time;
+    private readonly WebApplication app;
+    private readonly CancellationTokenSource requestsEnd;
+    private readonly HostEvents events;
+    private readonly EngineFleet fleet;
+    private readonly LocalEngines? local;
+    private readonly RouterCatalog routers;
+    private readonly ScriptWatcher watcher;
+    private readonly ILoggerFactory loggers;
+    private Task watching = Task.CompletedTask;
+    private readonly HostMetrics metrics;
+    private readonly Readiness readiness;
+    private readonly ITimer cutOff;
+    private Task counting = Task.CompletedTask;
+    private volatile bool hasBeenReady;
+
+    private HostApplication(ServeOptions options, IConfiguration file, ModelFolder model, string modelFolder, TimeProvider time)
+    {
+        this.options = options;
+        this.time = time;
+        ModelId = model.Facts.Id;
+        ScriptsFolder = options.Scripts ?? HostFolders.Scripts(Directory.GetCurrentDirectory(), AppContext.BaseDirectory);
+        requestsEnd = new CancellationTokenSource();
+        cutOff = time.CreateTimer(static end => ((CancellationTokenSource)end!).Cancel(), requestsEnd, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+
+        loggers = LoggerFactory.Create(ConfigureLogging);
+        events = new HostEvents(time);
+        var settings = new FleetSettings { CallTimeout = options.CallTimeout };
+        var expected = FleetModel.Expected(model.Facts.Id, model.Facts.VocabSize, model.Facts.ContextLength);
+        fleet = new EngineFleet(new WireConnector(Token, time), settings, time, loggers.CreateLogger<EngineFleet>(), expected);
+        fleet.Changed += Tell;
+        local = options.Engines == 0 ? null : new LocalEngines(
+            fleet,
+            new ProcessLauncher(EngineBinary.Locate()),
+            new LocalEngineSettings(options.Engines, modelFolder, options.Devices, options.Threads, options.KvMemory, options.PageTokens, options.ClusterSecretFile),
+            new SupervisionSettings { AnswerTimeout = options.EngineStartTimeout },
+            time,
+            loggers.CreateLogger<LocalEngines>());
+
+        var traffic = new TrafficStats(time);
+        var traces = new TraceStore();
+        metrics = new HostMetrics(fleet, traces);
+        var limits = options.ScriptLimits;
+        var folder = new ScriptFolder(ScriptsFolder);
+        var globals = new RouterGlobalsSource(fleet.Scripts, traffic, time, loggers, name => RouterOptions(file, name));
+        var compiler = new ScriptCompiler(folder, limits, ScriptApiRules.Default);
+        routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>());
+        watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
+        var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout }, time, requestsEnd.Token);
+        readiness = new Readiness(WhyNoEngine, WhyNoRouter);
+
+        // Instances, which the container does not dispose: they end in an order of their own.
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Services
+            .AddSingleton(loggers)
+            .AddSingleton(time)
+            .AddSingleton(model.Facts)
+            .AddSingleton(model.Tokenizer)
+            .AddSingleton<IRequestRunner>(runner)
+            .AddSingleton(routers)
+            .AddSingleton(limits)
+            .AddOpenAi(new OpenAiOptions { ApiKey = options.ApiKey })
+            .Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = StopGrace * 2);
+        if (model.Template is not null)
+        {
+            builder.Services.AddSingleton(model.Template);
+        }
+
+        builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
+        app = builder.Build();
+        app.Use(RefuseUntilReadyAsync);
+        app.UseAdminAuth(new AdminAuth(options.AdminToken));
+        app.MapOpenAi();
+        app.MapRouterAdmin();
+        app.MapEngineAdmin(fleet, local);
+        app.MapRequestAdmin(traces);
+        app.MapEventAdmin(events, app.Lifetime.ApplicationStopping);
+        app.MapHealth(readiness, metrics);
+        app.MapDashboard();
+        app.Lifetime.ApplicationStopping.Register(() =>
+        {
+            local?.StopRestarting();
+            cutOff.Change(StopGrace, Timeout.InfiniteTimeSpan);
+        });
+    }
+
+    public string ModelId { get; }
+
+    public string ScriptsFolder { get; }
+
+    /// <summary>As a browser on this machine reaches it. Valid once started.</summary>
+    public string Url => app.Urls.First().Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal);
+
+    public string DefaultRouter
+    {
+        get
+        {
+            using var lease = routers.Acquire(null);
+            return $"{lease.Name}@{lease.Version}";
+        }
+    }
+
+    public int RouterCount => routers.List().Count;
+
+    public IEnumerable<EngineView> Engines => fleet.Members.Select(EngineView.Of);
+
+    /// <summary>Completes when the process was told to stop (SIGINT, SIGTERM).</summary>
+    public Task Stopped => app.WaitForShutdownAsync();
+
+    /// <exception cref="ModelFolderException">The model cannot be served.</exception>
+    /// <exception cref="EngineStartException">The engine's program is not there.</exception>
+    public static HostApplication Build(ServeOptions options, IConfiguration file, TimeProvider time)
+    {
+        var folder = options.Model ?? HostFolders.BuiltInModel;
+        return new HostApplication(options, file, ModelFolder.Load(folder, time), folder, time);
+    }
+
+    /// <summary>Listens at once; engines and routers come up meanwhile.</summary>
+    /// <exception cref="IOException">The address cannot be listened on.</exception>
+    public async Task StartAsync()
+    {
+        await app.StartAsync();
+        counting = CountEventsAsync();
+        local?.Start();
+        foreach (var url in options.EngineUrls)
+        {
+            await fleet.AttachAsync(url, id: null, labels: [], mustAnswer: false, CancellationToken.None);
+        }
+
+        watching = watcher.StartAsync(requestsEnd.Token);
+    }
+
+    /// <summary>Completes when requests can be served; not if the host stops before.</summary>
+    public async Task WaitUntilReadyAsync()
+    {
+        while (readiness.Reasons().Count > 0)
+        {
+            await Task.Delay(Glance, time, app.Lifetime.ApplicationStopping);
+        }
+    }
+
+    /// <summary>Requests end first, then routers, then engines.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await app.StopAsync();
+        await requestsEnd.CancelAsync();
+        await watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await watcher.DisposeAsync();
+        await routers.DisposeAsync();
+        if (local is not null)
+        {
+            await local.DisposeAsync();
+        }
+
+        await fleet.DisposeAsync();
+        await counting;
+        await app.DisposeAsync();
+        await cutOff.DisposeAsync();
+        requestsEnd.Dispose();
+        loggers.Dispose();
+    }
+
+    private static void ConfigureLogging(ILoggingBuilder logging) => logging
+        .AddSimpleConsole(console =>
+        {
+            console.SingleLine = true;
+            console.TimestampFormat = "HH:mm:ss ";
+        })
+        .AddFilter("Microsoft", LogLevel.Warning)
+
+        // Says with a stack trace what the command says in a line: the address is taken.
+        .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
+        .AddFilter("System", LogLevel.Warning);
+
+    private static void Configure(KestrelServerOptions kestrel, ServeOptions options)
+    {
+        kestrel.AddServerHeader = false;
+        kestrel.Limits.MaxRequestBodySize = MaxBodyBytes;
+
+        // A client may read its stream as slowly as it likes.
+        kestrel.Limits.MinResponseDataRate = null;
+        Listen(kestrel, options);
+    }
+
+    private static void Listen(KestrelServerOptions kestrel, ServeOptions options)
+    {
+        if (options.Host == "*")
+        {
+            kestrel.ListenAnyIP(options.Port);
+        }
+        else if (IPAddress.TryParse(options.Host, out var address))
+        {
+            kestrel.Listen(address, options.Port);
+        }
+        else if (options.Port == 0)
+        {
+            // Of two loopback addresses no free port can be had at once.
+            kestrel.Listen(IPAddress.Loopback, 0);
+        }
+        else
+        {
+            kestrel.ListenLocalhost(options.Port);
+        }
+    }
+
+    private static Dictionary<string, string> RouterOptions(IConfiguration file, string router) =>
+        file.GetSection($"ScriptedServe:RouterOptions:{router}").GetChildren().Where(option => option.Value is not null).ToDictionary(option => option.Key, option => option.Value!);
+
+    private string? Token()
+    {
+        var path = options.ClusterSecretFile ?? ClusterSecret.DefaultPath;
+        return File.Exists(path) ? ClusterSecret.Read(path).BearerToken : null;
+    }
+
+    private void Tell(FleetEvent change)
+    {
+        var kind = change.To switch
+        {
+            EngineState.Serving => "engine.up",
+            EngineState.Starting => "engine.starting",
+            EngineState.Draining => "engine.draining",
+            _ => "engine.down",
+        };
+        events.Publish(kind, change.Engine, $"{change.Engine} is {change.To.ToString().ToLowerInvariant()}{(change.Reason is { } reason ? $": {reason}" : "")}");
+    }
+
+    private string? WhyNoEngine() => fleet.ServingCount > 0 ? null : fleet.WhyEmpty();
+
+    private string? WhyNoRouter()
+    {
+        try
+        {
+            routers.Acquire(null).Dispose();
+            return null;
+        }
+        catch (RouterNotFoundException e)
+        {
+            return $"{e.Message} (scripts are in {ScriptsFolder})";
+        }
+    }
+
+    /// <summary>While the host comes up, clients are told to come back rather than that their router does not exist.</summary>
+    private Task RefuseUntilReadyAsync(HttpContext context, RequestDelegate next)
+    {
+        if (hasBeenReady || !context.Request.Path.StartsWithSegments("/v1", StringComparison.Ordinal))
+        {
+            return next(context);
+        }
+
+        var reasons = readiness.Reasons();
+        if (reasons.Count == 0)
+        {
+            hasBeenReady = true;
+            return next(context);
+        }
+
+        context.Response.Headers.RetryAfter = "1";
+        var error = new { message = $"The server is starting: {string.Join("; ", reasons)}.", type = "server_error", param = (string?)null, code = "not_ready" };
+        return Results.Json(new { error }, statusCode: StatusCodes.Status503ServiceUnavailable).ExecuteAsync(context);
+    }
+
+    private async Task CountEventsAsync()
+    {
+        try
+        {
+            await foreach (var happened in events.Listen(after: 0, requestsEnd.Token))
+            {
+                metrics.EventHappened(happened.Kind);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The host ends.
+        }
+    }
+}
