@@ -2,6 +2,7 @@ using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Kv;
+using ScriptedServe.Engine.Reservations;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Scheduling;

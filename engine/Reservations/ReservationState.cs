@@ -1,4 +1,4 @@
-namespace ScriptedServe.Engine.Kv;
+namespace ScriptedServe.Engine.Reservations;
 
 /// <summary>Where a reservation stands.</summary>
 public enum ReservationState

@@ -1,11 +1,12 @@
 using System.Globalization;
 using Google.Protobuf;
-using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Contracts;
+using ScriptedServe.Engine.Kv;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;
 
-namespace ScriptedServe.Engine.Kv;
+namespace ScriptedServe.Engine.Reservations;
 
 /// <summary>
 /// Owns the reservations that hold pages. However one ends, (1) its grant is revoked, (2) when that has completed its pages are given back or to the generation

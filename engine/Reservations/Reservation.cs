@@ -1,8 +1,9 @@
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Kv;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;
 
-namespace ScriptedServe.Engine.Kv;
+namespace ScriptedServe.Engine.Reservations;
 
 /// <summary>
 /// KV pages held for tokens[0, <see cref="End"/>) of a prompt, to be written by senders where this engine has not cached them. The core's thread alone
