@@ -76,7 +76,7 @@ public static class EngineProcess
             EngineId = options.EngineId,
             Epoch = epoch,
             ClusterSecret = secret.Bytes,
-            UnixPath = sockets.KvSocketPath,
+            UnixPath = options.SharedMemory ? sockets.KvSocketPath : null,
             TcpBind = options.KvListen,
             AdvertisedHost = options.KvAdvertise,
             TimeProvider = time,
@@ -84,7 +84,7 @@ public static class EngineProcess
         await using var sender = new KvSender(pool, new KvSenderOptions
         {
             ClusterSecret = secret.Bytes,
-            AllowSharedMemory = options.SendThroughSharedMemory,
+            AllowSharedMemory = options.SharedMemory,
             TimeProvider = time,
         });
 

@@ -24,7 +24,7 @@ public sealed record EngineOptions
     public string? KvAdvertise { get; init; }
 
     /// <summary>KV may be written into the pools of engines on this machine directly.</summary>
-    public required bool SendThroughSharedMemory { get; init; }
+    public required bool SharedMemory { get; init; }
 
     public required long KvMemoryBytes { get; init; }
 
@@ -63,7 +63,7 @@ public sealed record EngineOptions
             Listen = listen!,
             KvListen = kvListen!,
             KvAdvertise = reader.Parse(EngineSettings.KvAdvertise, null, text => text),
-            SendThroughSharedMemory = reader.Parse(EngineSettings.KvTransport, "auto", text =>
+            SharedMemory = reader.Parse(EngineSettings.KvTransport, "auto", text =>
                 text is "auto" or "tcp" ? text == "auto" : throw new FormatException("auto or tcp is expected")),
             KvMemoryBytes = reader.Parse(EngineSettings.KvMemory, "1GiB", text => (long?)ParseSize(text)) ?? 0,
             PageTokens = reader.Number(EngineSettings.PageTokens, 16, 1, 4096),
