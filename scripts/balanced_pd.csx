@@ -20,6 +20,6 @@ async IAsyncEnumerable<Chunk> HandleRequest(Request request)
 
     // tokens[..split] come from the prefill engine, tokens[split..] are computed by StartGenerate.
     var kv = await decode.PrepRecv(request, split);
-    if (!kv.IsFullMatch) await prefill.RemoteSend(request, kv);
+    await prefill.RemoteSend(request, kv);
     await foreach (var chunk in decode.StartGenerate(request, kv)) yield return chunk;
 }

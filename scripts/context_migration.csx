@@ -18,6 +18,6 @@ async IAsyncEnumerable<Chunk> HandleRequest(Request request)
     }
 
     var kv = await target.PrepRecv(request, context);
-    if (!kv.IsFullMatch) await holder.RemoteSend(request, kv);
+    await holder.RemoteSend(request, kv);
     await foreach (var chunk in target.StartGenerate(request, kv)) yield return chunk;
 }

@@ -37,6 +37,6 @@ async IAsyncEnumerable<Chunk> Apart(Request request)
     }
 
     var kv = await decode.PrepRecv(request, end);
-    if (!kv.IsFullMatch) await prefill.RemoteSend(request, kv);
+    await prefill.RemoteSend(request, kv);
     await foreach (var chunk in decode.StartGenerate(request, kv)) yield return chunk;
 }

@@ -18,9 +18,9 @@ async IAsyncEnumerable<Chunk> HandleRequest(Request request)
 
     var kv = await decode.PrepRecv(request, end);
 
-    // The decode engine may have the beginning of the prompt cached (kv.MatchedTokens): only the rest is sent, and
-    // if it has all of it the prefill engine is not asked at all.
-    if (!kv.IsFullMatch) await prefill.RemoteSend(request, kv);
+    // The decode engine may have the beginning of the prompt cached (kv.MatchedTokens): only the rest is sent. If it has
+    // all of it, this makes no call.
+    await prefill.RemoteSend(request, kv);
 
     await foreach (var chunk in decode.StartGenerate(request, kv)) yield return chunk;
 }

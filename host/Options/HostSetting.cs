@@ -43,7 +43,7 @@ internal static class HostSettings
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
     public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");
-    public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: pd_disagg.");
+    public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: data_parallel.");
     public static readonly HostSetting Scripts = new("scripts", "DIR", "Folder of the routers' scripts. Default: ./scripts, else the nearest scripts/ above the program, else the copy beside it.");
     public static readonly HostSetting Host = new("host", "ADDR", "Address to listen on. Default: 127.0.0.1. Any address other machines can reach needs --admin-token.");
     public static readonly HostSetting Port = new("port", "P", "Port to listen on, 0 to 65535; 0 is any free one. Default: 8000.");

@@ -23,7 +23,7 @@ internal sealed record ServeOptions
 
     public string? ClusterSecretFile { get; init; }
 
-    public string Router { get; init; } = "pd_disagg";
+    public string Router { get; init; } = "data_parallel";
 
     /// <summary>Null: found as its setting says.</summary>
     public string? Scripts { get; init; }

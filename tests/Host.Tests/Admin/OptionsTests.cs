@@ -12,7 +12,7 @@ public sealed class OptionsTests
         var (code, options, _) = await RunAsync([]);
 
         Assert.Equal(0, code);
-        Assert.Equal((2, 4, "127.0.0.1", 8000, "pd_disagg"), (options!.Engines, options.Threads, options.Host, options.Port, options.Router));
+        Assert.Equal((2, 4, "127.0.0.1", 8000, "data_parallel"), (options!.Engines, options.Threads, options.Host, options.Port, options.Router));
     }
 
     [Fact]

@@ -108,7 +108,11 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
     public override Task<SendResult> RemoteSend(Request request, KvReservation to, int? begin = null, int? end = null)
     {
         var (from, until) = (begin ?? to.MatchedTokens, end ?? to.End);
-        Note($"RemoteSend(to: {to.Engine.Id}, {from}..{until})");
+        if (from < until)
+        {
+            Note($"RemoteSend(to: {to.Engine.Id}, {from}..{until})");
+        }
+
         return Task.FromResult(new SendResult(until - from, 0, until - from, 0));
     }
 
