@@ -12,12 +12,14 @@ public sealed class EngineProcessTests : IDisposable
 
     private string SecretFile => Path.Combine(_folder.FullName, "secret");
 
-    [Fact]
-    public async Task Generations_split_over_two_engines_equal_local_ones_over_shared_memory_and_tcp()
+    [Theory]
+    [InlineData("auto", "shm")]
+    [InlineData("tcp", "tcp")]
+    public async Task Generations_split_over_two_engines_equal_local_ones(string option, string transport)
     {
         var secret = ClusterSecret.ReadOrCreate(SecretFile);
         using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left");
-        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", "tcp", "--max-batch-tokens", "64");
+        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", option, "--max-batch-tokens", "64");
 
         // Other machines could reach the right one: it wants the token.
         var stranger = await Assert.ThrowsAsync<RpcException>(() => right.Client.GetStatusAsync(new GetStatusRequest(), default));
@@ -29,7 +31,7 @@ public sealed class EngineProcessTests : IDisposable
         Assert.Equal(status.Layout.Fingerprint, (await rightClient.GetStatusAsync(new GetStatusRequest(), default)).Layout.Fingerprint);
 
         var random = new Random(5);
-        foreach (var (prefill, decode, transport) in new[] { (left.Client, rightClient, "shm"), (rightClient, left.Client, "tcp") })
+        foreach (var (prefill, decode) in new[] { (left.Client, rightClient), (rightClient, left.Client) })
         {
             foreach (var (length, share) in new[] { (150, 1.0), (41, 0.6), (2, 1.0) })
             {
