@@ -1,7 +1,7 @@
 using System.Globalization;
 using Google.Protobuf;
-using ScriptedServe.Contracts.V1;
 using ScriptedServe.Contracts;
+using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Kv;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;

@@ -34,7 +34,9 @@ internal static class JinjaFilters
 
     private static readonly Dictionary<string, string> OtherNames = new(StringComparer.Ordinal)
     {
-        ["d"] = "default", ["e"] = "escape", ["count"] = "length",
+        ["d"] = "default",
+        ["e"] = "escape",
+        ["count"] = "length",
     };
 
     public static bool Exists(string name) => Filters.ContainsKey(OtherNames.GetValueOrDefault(name, name));

@@ -18,10 +18,28 @@ internal static class CharacterProperties
 
     private static readonly Dictionary<string, string> LongNames = new()
     {
-        ["letter"] = "l", ["mark"] = "m", ["number"] = "n", ["punctuation"] = "p", ["symbol"] = "s", ["separator"] = "z", ["other"] = "c",
-        ["uppercaseletter"] = "lu", ["lowercaseletter"] = "ll", ["titlecaseletter"] = "lt", ["modifierletter"] = "lm", ["otherletter"] = "lo",
-        ["decimalnumber"] = "nd", ["letternumber"] = "nl", ["othernumber"] = "no", ["spaceseparator"] = "zs", ["digit"] = "nd",
-        ["nonspacingmark"] = "mn", ["spacingmark"] = "mc", ["enclosingmark"] = "me", ["control"] = "cc", ["format"] = "cf",
+        ["letter"] = "l",
+        ["mark"] = "m",
+        ["number"] = "n",
+        ["punctuation"] = "p",
+        ["symbol"] = "s",
+        ["separator"] = "z",
+        ["other"] = "c",
+        ["uppercaseletter"] = "lu",
+        ["lowercaseletter"] = "ll",
+        ["titlecaseletter"] = "lt",
+        ["modifierletter"] = "lm",
+        ["otherletter"] = "lo",
+        ["decimalnumber"] = "nd",
+        ["letternumber"] = "nl",
+        ["othernumber"] = "no",
+        ["spaceseparator"] = "zs",
+        ["digit"] = "nd",
+        ["nonspacingmark"] = "mn",
+        ["spacingmark"] = "mc",
+        ["enclosingmark"] = "me",
+        ["control"] = "cc",
+        ["format"] = "cf",
     };
 
     /// <summary>Scripts as inclusive ranges (Unicode 15.1, Scripts.txt). The others are not worth their tables until a tokenizer asks.</summary>
