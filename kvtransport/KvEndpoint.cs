@@ -13,6 +13,11 @@ namespace ScriptedServe.KvTransport;
 /// </summary>
 public sealed class KvEndpoint : IKvReceiver
 {
+    // A peer that answers none of the probes is gone after 20 + 3 * 5 seconds.
+    private const int ProbeAfterSeconds = 20;
+    private const int ProbeEverySeconds = 5;
+    private const int Probes = 3;
+
     private readonly KvPool _pool;
     private readonly KvEndpointOptions _options;
     private readonly KvAddressCodec _codec;
@@ -237,8 +242,12 @@ public sealed class KvEndpoint : IKvReceiver
         if (socket.AddressFamily != AddressFamily.Unix)
         {
             socket.NoDelay = true;
-            // A machine that vanished sends nothing; without this its connection would stay for ever.
+            // A machine that vanished sends nothing; without this its connection would stay for ever. By default the first probe goes out after two hours,
+            // and for as long an open session would renew its reservation's lease.
             socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, ProbeAfterSeconds);
+            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, ProbeEverySeconds);
+            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, Probes);
         }
     }
 

@@ -255,6 +255,16 @@ public class RefusalTests
         return stream;
     }
 
+    [Fact]
+    public void The_end_of_a_machine_is_noticed_within_a_minute()
+    {
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        KvEndpoint.SetOptions(socket);
+        int Read(SocketOptionName option) => (int)socket.GetSocketOption(SocketOptionLevel.Tcp, option)!;
+        Assert.InRange(
+            Read(SocketOptionName.TcpKeepAliveTime) + (Read(SocketOptionName.TcpKeepAliveInterval) * Read(SocketOptionName.TcpKeepAliveRetryCount)), 1, 60);
+    }
+
     private static async Task<KvFault> RefusedAsync(FrameStream stream, Message message, int payload = 0)
     {
         await stream.WriteAsync(message, default);
