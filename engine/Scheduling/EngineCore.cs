@@ -38,7 +38,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         _reservations = new ReservationTable(_cache, receiver, CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", Commands.Post, _replies.Add, time);
         _waiting = new WaitingQueue(time, limits.MaxWaiting, limits.MaxWait);
         _running = new RunningSet(limits.MaxSequences);
-        _scheduler = new Scheduler(_waiting, _running, limits.MaxBatchTokens, CopyPage, item => _reservations.TryAdmit((Reservation)item));
+        _scheduler = new Scheduler(_waiting, _running, limits, CopyPage, item => _reservations.TryAdmit((Reservation)item), time);
         _computation = new StepComputation(runner, pool, _scheduler, this, time);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         ContextTokens = (int)Math.Min(runner.Model.ContextLength, (long)pool.Pages * pool.Layout.PageTokens);
@@ -66,21 +66,28 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     /// <summary>An empty block table for a new sequence. May be called from any thread.</summary>
     public BlockTable NewBlocks() => new(_cache);
 
-    /// <returns>True if something was computed; false if there is nothing to do until a command is posted or a timer fires.</returns>
+    /// <returns>True if there may be more to do at once; false if there is nothing to do until a command is posted or a timer fires.</returns>
     public bool Step()
     {
         _ = Commands.Drain();
-        _ = _waitTimer.Change(_waiting.Expire(Refuse) ?? Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        var nextExpiry = _waiting.Expire(Refuse);
+        var preemptions = _scheduler.Preemptions;
         var computes = _scheduler.Plan();
         if (computes)
         {
             _computation.Run();
         }
 
-        FinishComputedSends();
+        // A plan that computes nothing may still have put a sequence back in the queue, whose wait is to be bounded, or made room for another.
+        var again = FinishComputedSends() | computes | _scheduler.Preemptions != preemptions;
+        if (!again)
+        {
+            _ = _waitTimer.Change(Earlier(nextExpiry, _scheduler.PlanAgainIn), Timeout.InfiniteTimeSpan);
+        }
+
         Publish();
         Answer();
-        return computes;
+        return again;
     }
 
     /// <summary>Queues a generation. It ends by itself or by <see cref="Cancel(Sequence)"/>; its output is completed in any case.</summary>
@@ -262,9 +269,13 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         Enqueue(sequence);
     }
 
+    private static TimeSpan Earlier(TimeSpan? one, TimeSpan? other) => (one < other ? one : other ?? one) ?? Timeout.InfiniteTimeSpan;
+
     /// <summary>Sends that have all their KV, computed or cached, wait for the acknowledgement off the running set.</summary>
-    private void FinishComputedSends()
+    /// <returns>True if any gave up its seat.</returns>
+    private bool FinishComputedSends()
     {
+        var any = false;
         for (var index = _running.Count - 1; index >= 0; index--)
         {
             if (_running[index] is not SendSequence send || (send.Remaining > 0 && send.Error is null))
@@ -280,7 +291,10 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
 
             send.MarkPrefilled();
             FinishSend(send);
+            any = true;
         }
+
+        return any;
     }
 
     private void FinishSend(SendSequence sequence)

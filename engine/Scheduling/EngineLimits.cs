@@ -23,4 +23,7 @@ public sealed record EngineLimits
 
     /// <summary>Chunks of a generation that may lie unread before it pauses.</summary>
     public int OutputChunks { get; init; } = 64;
+
+    /// <summary>How long a paused generation keeps its seat and pages while others wait for either.</summary>
+    public TimeSpan MaxPause { get; init; } = TimeSpan.FromSeconds(1);
 }

@@ -7,11 +7,12 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <summary>
 /// Decides what each step computes, under a budget of tokens and of sequences. Bookkeeping only: it neither computes nor waits.
 /// <para>(1) Sequences that decode, oldest first; where one has no page for its next token, the newest sequence is preempted: its pages go back
-/// (to the cache) and it waits in front, to be computed again. (2) Admission, first come first served, unless (1) preempted. (3) Prompts, in
-/// chunks, oldest first.</para>
+/// (to the cache) and it waits in front, to be computed again. (2) Admission, first come first served, unless (1) preempted; where not all that is ready
+/// finds room, sequences that have paused for long, since nobody reads them, are preempted for it. (3) Prompts, in chunks, oldest first.</para>
 /// </summary>
 /// <param name="admitOther">Admits what waits and is no sequence.</param>
-public sealed class Scheduler(WaitingQueue waiting, RunningSet running, int maxBatchTokens, PageCopier copy, Func<IWaiting, Admission> admitOther)
+public sealed class Scheduler(
+    WaitingQueue waiting, RunningSet running, EngineLimits limits, PageCopier copy, Func<IWaiting, Admission> admitOther, TimeProvider time)
 {
     private readonly List<Sequence> _planned = [];
     private readonly List<StepSlice> _slices = [];
@@ -25,17 +26,22 @@ public sealed class Scheduler(WaitingQueue waiting, RunningSet running, int maxB
 
     public ulong Preemptions { get; private set; }
 
+    /// <summary>In how long to plan again for the sake of what waits, though nothing else happens; null for never.</summary>
+    public TimeSpan? PlanAgainIn { get; private set; }
+
     /// <returns>True if there is something to compute.</returns>
     public bool Plan()
     {
         _planned.Clear();
         _slices.Clear();
-        _budget = maxBatchTokens;
+        _budget = limits.MaxBatchTokens;
+        PlanAgainIn = null;
         var preemptionsBefore = Preemptions;
         var before = running.Snapshot();
         foreach (var sequence in before)
         {
             sequence.Planned = 0;
+            sequence.PausedSince = sequence.IsReady ? null : sequence.PausedSince ?? time.GetTimestamp();
         }
 
         foreach (var sequence in before)
@@ -49,6 +55,7 @@ public sealed class Scheduler(WaitingQueue waiting, RunningSet running, int maxB
         if (Preemptions == preemptionsBefore)
         {
             waiting.Admit(TryAdmit);
+            PreemptPaused(before);
         }
 
         for (var index = 0; index < running.Count && _budget > 0; index++)
@@ -93,12 +100,34 @@ public sealed class Scheduler(WaitingQueue waiting, RunningSet running, int maxB
     // Pages for the whole prompt were taken at admission; this is for a decode that found no room for its chunk in pass 1.
     private static bool TryGrowWithoutPreemption(Sequence sequence) => sequence.Blocks.TryExtend(sequence.Goal);
 
+    // A reader that does not read must not keep others waiting. The newest goes first, as in pass 1.
+    private void PreemptPaused(Sequence[] candidates)
+    {
+        for (var index = candidates.Length - 1; index >= 0 && waiting.HasReady; index--)
+        {
+            if (candidates[index] is not { PausedSince: { } since, IsReady: false, CanPreempt: true } sequence)
+            {
+                continue;
+            }
+
+            var left = limits.MaxPause - time.GetElapsedTime(since);
+            if (left > TimeSpan.Zero)
+            {
+                PlanAgainIn = PlanAgainIn < left ? PlanAgainIn : left;
+                continue;
+            }
+
+            Preempt(sequence);
+            waiting.Admit(TryAdmit);
+        }
+    }
+
     private void Preempt(Sequence sequence)
     {
         running.Remove(sequence);
         sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: true);
         sequence.Blocks.Release();
-        (sequence.Computed, sequence.Received, sequence.State) = (0, 0, SequenceState.Waiting);
+        (sequence.Computed, sequence.Received, sequence.PausedSince, sequence.State) = (0, 0, null, SequenceState.Waiting);
         sequence.Preemptions++;
         Preemptions++;
         waiting.Requeue(sequence);

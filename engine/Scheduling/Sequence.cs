@@ -53,6 +53,9 @@ public abstract class Sequence(string requestId, ReadOnlySpan<int> tokens, Block
 
     public int Preemptions { get; internal set; }
 
+    /// <summary>Timestamp of the first plan that found it running and not ready; null while it is ready.</summary>
+    internal long? PausedSince { get; set; }
+
     /// <summary>Tokens of KV it brings along from a reservation; 0 without one.</summary>
     public int Received { get; internal set; }
 

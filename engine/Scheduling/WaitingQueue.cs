@@ -13,6 +13,9 @@ public sealed class WaitingQueue(TimeProvider time, int capacity, TimeSpan longe
 
     public int Count => _entries.Count;
 
+    /// <summary>Something waits that would go on if it could be admitted.</summary>
+    public bool HasReady => _entries.Any(entry => entry.Item.IsReady);
+
     public IEnumerable<IWaiting> Items => _entries.Select(entry => entry.Item);
 
     /// <exception cref="RpcException">RESOURCE_EXHAUSTED: the queue is full.</exception>
