@@ -55,7 +55,12 @@ public sealed class BoundedWaitTests
         var engine = simulation.Add("a", pages: 4, limits: new EngineLimits { MaxWait = TimeSpan.FromSeconds(5) });
         var kept = simulation.Run(engine.PrepAsync(Calls.Prep("kept", Calls.Prompt(8, seed: 2), leaseMs: 3_600_000)));
         var generation = engine.GenerateAsync(Calls.Generate("r", Calls.Prompt(6), Calls.Sampling(9)));
-        simulation.Settle();
+
+        // As its own thread drives it: until it says that there is nothing to do.
+        while (engine.Core.Step())
+        {
+        }
+
         Assert.Equal((1ul, 1), (engine.Load.Preemptions, engine.Load.Waiting));
 
         Assert.True(IsWokenAfter(TimeSpan.FromSeconds(5), simulation, engine));
