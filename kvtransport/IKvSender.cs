@@ -18,6 +18,9 @@ public interface IKvSendSession : IAsyncDisposable
     /// <summary>"shm" or "tcp".</summary>
     string Transport { get; }
 
+    /// <summary>The reservation that the address names, as it was granted.</summary>
+    string ReservationId { get; }
+
     /// <summary>The address's range: [Begin, End).</summary>
     int Begin { get; }
 

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Google.Protobuf;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
@@ -27,7 +26,7 @@ public sealed class ReservationTable(
 
     /// <summary>A reservation that holds nothing yet; it is to be queued and admitted.</summary>
     public Reservation Create(string requestId, ReadOnlyMemory<int> tokens, int end, TimeSpan lease) =>
-        new(string.Create(CultureInfo.InvariantCulture, $"{idPrefix}-{++_lastId}"), requestId, tokens, end, lease, new BlockTable(cache));
+        new(ReservationIds.New(idPrefix, ++_lastId, tokens.Span[..end]), requestId, tokens, end, lease, new BlockTable(cache));
 
     /// <exception cref="RpcException">NOT_FOUND.</exception>
     public Reservation Find(string id) => _reservations.TryGetValue(id, out var reservation) && reservation.State != ReservationState.Closing

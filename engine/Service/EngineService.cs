@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Kv;
+using ScriptedServe.Engine.Reservations;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;
 
@@ -50,6 +51,13 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
         }
 
         var session = await OpenAsync(request.KvAddress.Memory, cancellationToken);
+
+        if (tokens.Length < session.End || !ReservationIds.IsFor(session.ReservationId, tokens.AsSpan(0, session.End)))
+        {
+            var reserved = session.End;
+            await session.DisposeAsync();
+            throw new RpcException(RpcStatus.FailedPrecondition, $"kv_address is for other tokens than these: the {reserved} tokens it was made for are not how token_ids begins");
+        }
 
         // What the receiver had cached when it made the address is not asked for in it.
         begin = Math.Max(begin, session.Begin);

@@ -44,6 +44,8 @@ internal sealed class KvSendSession : IKvSendSession
 
     public string Transport => _writer.Transport;
 
+    public string ReservationId => _address.ReservationId;
+
     public int Begin => _address.Begin;
 
     public int End => _address.End;

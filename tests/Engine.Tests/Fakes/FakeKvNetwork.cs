@@ -168,6 +168,8 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public string Transport => "shm";
 
+        public string ReservationId => grant.ReservationId;
+
         public int Begin => grant.Begin;
 
         public int End => grant.End;

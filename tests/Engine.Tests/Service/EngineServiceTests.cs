@@ -68,6 +68,27 @@ public sealed class EngineServiceTests
     }
 
     [Fact]
+    public void Kv_of_other_tokens_than_were_reserved_for_is_not_sent_and_cannot_spoil_the_receivers_cache()
+    {
+        using var simulation = new Simulation(2);
+        var (sender, receiver, local) = (simulation.Add("a"), simulation.Add("b"), simulation.Add("l"));
+        var (tokens, others) = (Calls.Prompt(12), Calls.Prompt(12, seed: 9));
+        var kv = simulation.Run(receiver.PrepAsync(Calls.Prep("r", tokens)));
+        foreach (var wrong in new[] { others, tokens[..11] })
+        {
+            var error = simulation.Fails(sender.SendAsync(Calls.Send("r", wrong, new PrepRecvReply { KvAddress = kv.KvAddress, End = wrong.Length })));
+            Assert.Equal(RpcStatus.FailedPrecondition, error.Status);
+            Assert.Contains("other tokens", error.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal((0, 0, 0), (sender.Runner.TokensComputed, sender.Load.KvPagesHeld, receiver.Load.KvPagesCached));
+        _ = simulation.Run(sender.SendAsync(Calls.Send("r", tokens, kv)));
+        Assert.Equal(
+            simulation.Run(local.GenerateAsync(Calls.Generate("r", tokens))).Tokens,
+            simulation.Run(receiver.GenerateAsync(Calls.Generate("r", tokens, reservation: kv.ReservationId, begin: 12))).Tokens);
+    }
+
+    [Fact]
     public void A_slow_reader_pauses_its_own_generation_only()
     {
         using var simulation = new Simulation { TimeShare = 0 };
