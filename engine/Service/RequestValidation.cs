@@ -109,12 +109,12 @@ internal sealed class RequestValidation(EngineCore core)
 
         foreach (var token in sampling.StopTokenIds)
         {
-            CheckToken("sampling.stop_token_ids", token);
+            CheckToken("sampling.stop_token_ids: one", token);
         }
 
         foreach (var (token, bias) in sampling.LogitBias)
         {
-            CheckToken("sampling.logit_bias", token);
+            CheckToken("sampling.logit_bias: a token", token);
             InRange($"sampling.logit_bias[{token}]", bias, -100, 100);
         }
 
@@ -160,5 +160,7 @@ internal sealed class RequestValidation(EngineCore core)
     // Not a number is in no range.
     private static float InRange(string field, float value, float least, float most) => value >= least && value <= most
         ? value
-        : throw Invalid(field, value, string.Create(CultureInfo.InvariantCulture, $"{(least == float.Epsilon ? "more than 0" : least)}{(most == float.MaxValue ? ", finite" : $" to {most}")}"));
+        : throw Invalid(field, value, string.Create(
+            CultureInfo.InvariantCulture,
+            $"{(least == float.Epsilon ? "more than 0" : $"at least {least}")} and {(most == float.MaxValue ? "finite" : $"at most {most}")}"));
 }

@@ -111,6 +111,8 @@ for (let length = 1; length < address.length; length += 7) {
 for (let index = 0; index < address.length; index++) {
   await check(`RemoteSend: an address with a bit of byte ${index} flipped`, 'UNAUTHENTICATED', send({ kv_address: changed((copy) => (copy[index] ^= 1 << index % 8)) }));
 }
+await check('RemoteSend: other tokens than the address is for', 'FAILED_PRECONDITION', send({ token_ids: prompt(307, 40) }));
+await check('RemoteSend: fewer tokens than the address is for', 'FAILED_PRECONDITION', send({ token_ids: token_ids.slice(0, 39) }));
 await check('RemoteSend: a window beyond what the address takes', 'INVALID_ARGUMENT', send({ token_ids: prompt(300, 60) }));
 
 // Malformed messages: (1) a field number of 0, (2) a length beyond the end, (3) a varint that never ends, (4) a string that is cut off.
