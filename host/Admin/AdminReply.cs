@@ -1,15 +1,17 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace ScriptedServe.Host.Admin;
 
-/// <summary>How the admin API writes: JSON in snake case as the routers' part does, enums as words, what is null left out.</summary>
+/// <summary>How the admin API writes: JSON in snake case, enums as lower-case words, what is null left out, text as it is (never part of a page).</summary>
 internal static class AdminReply
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
     };
 

@@ -26,15 +26,15 @@ public static class RoutersEndpoints
                     context.HttpContext.Response.Headers.RetryAfter = "1";
                 }
 
-                return RouterJson.Refused(e);
+                return Refused(e);
             }
         });
-        routers.MapGet("", (RouterCatalog catalog) => RouterJson.Ok(new { @default = catalog.DefaultRouter, catalog.LoadContexts, routers = catalog.List() }));
+        routers.MapGet("", (RouterCatalog catalog) => AdminReply.Of(new { @default = catalog.DefaultRouter, catalog.LoadContexts, routers = catalog.List() }));
         routers.MapGet("/{name}", (string name, HttpRequest request, RouterCatalog catalog) => Show(catalog.Get(name, Version(request))));
         routers.MapPut("/{name}", Put);
         routers.MapPost("/{name}/check", Check);
         routers.MapPost("/{name}/activate", Activate);
-        routers.MapPost("/{name}/rollback", (string name, RouterCatalog catalog) => RouterJson.Ok(catalog.Rollback(name)));
+        routers.MapPost("/{name}/rollback", (string name, RouterCatalog catalog) => AdminReply.Of(catalog.Rollback(name)));
         routers.MapDelete("/{name}", (string name, HttpRequest request, RouterCatalog catalog) =>
         {
             catalog.Delete(name, Version(request));
@@ -42,12 +42,12 @@ public static class RoutersEndpoints
         });
     }
 
-    private static IResult Show(RouterSourceInfo router) => RouterJson.Ok(new
+    private static IResult Show(RouterSourceInfo router) => AdminReply.Of(new
     {
         router.Version,
         source = router.Files[0].Text,
         files = router.Files,
-        diagnostics = router.Diagnostics.Select(RouterJson.Diagnostic),
+        diagnostics = router.Diagnostics.Select(Diagnostic),
     });
 
     private static async Task<IResult> Put(string name, HttpRequest request, RouterCatalog catalog, ScriptLimits limits)
@@ -58,10 +58,10 @@ public static class RoutersEndpoints
         var origin = new RouterOrigin(Text(request, "author", "X-Author"), Text(request, "message", "X-Message"));
         var result = await catalog.Put(new RouterSubmission(name, text, origin, activate, Options(request)), request.HttpContext.RequestAborted);
         return result.Accepted
-            ? RouterJson.Ok(
-                new { result.Version, result.Created, diagnostics = result.Diagnostics.Select(RouterJson.Diagnostic) },
+            ? AdminReply.Of(
+                new { result.Version, result.Created, diagnostics = result.Diagnostics.Select(Diagnostic) },
                 result.Created ? StatusCodes.Status201Created : StatusCodes.Status200OK)
-            : RouterJson.Ok(result.Diagnostics.Select(RouterJson.Diagnostic), StatusCodes.Status422UnprocessableEntity);
+            : AdminReply.Of(result.Diagnostics.Select(Diagnostic), StatusCodes.Status422UnprocessableEntity);
     }
 
     private static async Task<IResult> Check(string name, HttpRequest request, RouterCatalog catalog, ScriptLimits limits)
@@ -69,8 +69,8 @@ public static class RoutersEndpoints
         RouterNames.Check(name);
         var text = await ReadText(request, limits);
         var (_, diagnostics) = await catalog.Check(name, text, request.HttpContext.RequestAborted);
-        return RouterJson.Ok(
-            diagnostics.Select(RouterJson.Diagnostic),
+        return AdminReply.Of(
+            diagnostics.Select(Diagnostic),
             diagnostics.Any(diagnostic => diagnostic.IsError) ? StatusCodes.Status422UnprocessableEntity : StatusCodes.Status200OK);
     }
 
@@ -82,7 +82,7 @@ public static class RoutersEndpoints
         }
 
         var version = Version(request) ?? throw Malformed("version", "say which version to activate: ?version=3");
-        return RouterJson.Ok(catalog.Activate(name, version, Options(request)));
+        return AdminReply.Of(catalog.Activate(name, version, Options(request)));
     }
 
     private static int? Version(HttpRequest request)
@@ -141,6 +141,28 @@ public static class RoutersEndpoints
             throw Malformed("body", "the body is not valid UTF-8");
         }
     }
+
+    private static IResult Refused(RouterRefusedException e) => AdminReply.Error(
+        e.Refusal switch
+        {
+            RouterRefusal.Malformed => StatusCodes.Status400BadRequest,
+            RouterRefusal.NotFound => StatusCodes.Status404NotFound,
+            RouterRefusal.TooLarge => StatusCodes.Status413PayloadTooLarge,
+            RouterRefusal.Conflict => StatusCodes.Status409Conflict,
+            _ => StatusCodes.Status503ServiceUnavailable,
+        },
+        e.Code,
+        e.Message);
+
+    private static object Diagnostic(RouterDiagnostic diagnostic) => new
+    {
+        diagnostic.File,
+        diagnostic.Line,
+        diagnostic.Column,
+        diagnostic.Id,
+        diagnostic.Severity,
+        diagnostic.Message,
+    };
 
     private static RouterRefusedException Malformed(string what, string why) => new(RouterRefusal.Malformed, $"invalid_{what}", why);
 }
