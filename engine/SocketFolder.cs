@@ -1,11 +1,13 @@
+using ScriptedServe.Contracts;
+
 namespace ScriptedServe.Engine;
 
 /// <summary>Where the engine's KV socket lies: beside its own socket, or in a folder of its own that disposal removes.</summary>
 internal sealed class SocketFolder : IDisposable
 {
-    private readonly DirectoryInfo? _own;
+    private readonly PrivateFolder? _own;
 
-    private SocketFolder(string kvSocketPath, DirectoryInfo? own) => (KvSocketPath, _own) = (kvSocketPath, own);
+    private SocketFolder(string kvSocketPath, PrivateFolder? own) => (KvSocketPath, _own) = (kvSocketPath, own);
 
     public string KvSocketPath { get; }
 
@@ -17,10 +19,9 @@ internal sealed class SocketFolder : IDisposable
             return new SocketFolder(socketPath + ".kv", null);
         }
 
-        // Readable by this user alone.
-        var own = Directory.CreateTempSubdirectory("scriptedserve-");
-        return new SocketFolder(Path.Combine(own.FullName, "kv.sock"), own);
+        var own = PrivateFolder.Create();
+        return new SocketFolder(Path.Combine(own.Path, "kv.sock"), own);
     }
 
-    public void Dispose() => _own?.Delete(recursive: true);
+    public void Dispose() => _own?.Dispose();
 }

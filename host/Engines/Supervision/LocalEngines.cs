@@ -1,4 +1,6 @@
+using System.Collections.Concurrent;
 using System.Globalization;
+using ScriptedServe.Contracts;
 
 namespace ScriptedServe.Host.Engines.Supervision;
 
@@ -10,16 +12,16 @@ internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadO
 /// <summary>The engines that this host starts, and the private folder of their sockets.</summary>
 internal sealed class LocalEngines : IAsyncDisposable
 {
-    private readonly Dictionary<string, LocalEngine> engines = new(StringComparer.Ordinal);
-    private readonly DirectoryInfo folder;
+    private readonly ConcurrentDictionary<string, LocalEngine> engines = new(StringComparer.Ordinal);
+    private readonly PrivateFolder folder;
     private readonly EngineFleet fleet;
 
     public LocalEngines(EngineFleet fleet, IEngineLauncher launcher, LocalEngineSettings local, SupervisionSettings supervision, TimeProvider time, ILogger<LocalEngines> logger)
     {
         this.fleet = fleet;
 
-        // Readable by this user alone (0700): who reaches an engine's socket can use the engine.
-        folder = Directory.CreateTempSubdirectory("scriptedserve-");
+        // Who reaches an engine's socket can use the engine.
+        folder = PrivateFolder.Create();
         for (var i = 0; i < local.Count; i++)
         {
             var id = $"engine-{i.ToString(CultureInfo.InvariantCulture)}";
@@ -32,7 +34,7 @@ internal sealed class LocalEngines : IAsyncDisposable
                 launches => new EngineLaunch(
                     id,
                     labels,
-                    Path.Combine(folder.FullName, string.Create(CultureInfo.InvariantCulture, $"{id}.{launches}.sock")),
+                    Path.Combine(folder.Path, string.Create(CultureInfo.InvariantCulture, $"{id}.{launches}.sock")),
                     local.ModelFolder,
                     device,
                     local.Threads,
@@ -72,20 +74,13 @@ internal sealed class LocalEngines : IAsyncDisposable
     {
         var engine = Find(id);
         await EndAsync(engine, "it was removed");
-        engines.Remove(id);
+        engines.TryRemove(id, out _);
     }
 
     public async ValueTask DisposeAsync()
     {
         await Task.WhenAll(engines.Values.Select(engine => EndAsync(engine, "the host stops")));
-        try
-        {
-            folder.Delete(recursive: true);
-        }
-        catch (IOException)
-        {
-            // Left to the system's cleaning of temporary files.
-        }
+        folder.Dispose();
     }
 
     /// <summary>The default pair is one prefill and one decode engine; of more, the first half prefills. A single engine has no role: roles fall back to it.</summary>
