@@ -13,7 +13,8 @@ internal interface IRequestHold
 /// <summary>
 /// All that a request holds on engines: its running calls, open streams and unused reservations. Ending the scope
 /// 1. refuses new calls, 2. cancels running ones, 3. closes streams that nobody reads, 4. waits for calls to settle,
-/// 5. gives back what is held. It does so however the router ended.
+/// 5. gives back what is held. It does so however the router ended, and by itself when the request is cancelled: a client that has
+/// stopped reading but stays connected cannot hold pages past the deadline.
 /// Thread-safe.
 /// </summary>
 internal sealed class RequestScope : IDisposable
@@ -35,6 +36,7 @@ internal sealed class RequestScope : IDisposable
         this.patience = patience;
         cancel = outer.Length == 0 ? new CancellationTokenSource() : CancellationTokenSource.CreateLinkedTokenSource(outer);
         Token = cancel.Token;
+        Token.UnsafeRegister(static scope => _ = ((RequestScope)scope!).EndAsync(), this);
     }
 
     /// <summary>Fires when the request is cancelled or its scope ends.</summary>

@@ -68,6 +68,25 @@ public sealed class HoldsTests
     }
 
     [Fact]
+    public async Task A_client_that_has_stopped_reading_holds_nothing_on_engines_past_the_deadline()
+    {
+        var (a, b) = (new FakeEngine("a"), new FakeEngine("b"));
+        await using var world = await FakeWorld.WithAsync(a, b);
+        world.Router = request => Disaggregated(world, request);
+
+        await using var running = world.Runner.Start(world.Spec(deadline: world.Time.GetUtcNow() + TimeSpan.FromSeconds(30)));
+        await using var chunks = running.Chunks(CancellationToken.None).GetAsyncEnumerator();
+        Assert.True(await chunks.MoveNextAsync());
+        Assert.Equal(1, b.Generating);
+
+        // The next chunk is never asked for.
+        world.Time.Advance(TimeSpan.FromSeconds(30));
+
+        await FakeWorld.Eventually(() => b is { Reservations: 0, Generating: 0 });
+        await Assert.ThrowsAsync<EngineException>(() => chunks.MoveNextAsync().AsTask());
+    }
+
+    [Fact]
     public async Task A_call_that_gets_no_answer_ends_after_the_call_timeout_and_is_aborted()
     {
         var (a, b) = (new FakeEngine("a"), new FakeEngine("b"));
