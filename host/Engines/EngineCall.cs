@@ -117,7 +117,12 @@ internal sealed class EngineCall : IDisposable
     {
         watchdog?.Dispose();
         linked.Dispose();
-        timeout.Dispose();
+        if (watchdog is null)
+        {
+            timeout.Dispose();
+        }
+
+        // Else it is not disposed: the watchdog may be firing just now, and without a timer of its own the source holds nothing.
         request.Scope.ExitCall();
     }
 

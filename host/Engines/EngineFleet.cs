@@ -100,11 +100,11 @@ public sealed partial class EngineFleet : IAsyncDisposable
     /// <summary>
     /// Attaches an engine that runs on its own. With <paramref name="mustAnswer"/> it has to answer and fit now; without, it may come up later.
     /// </summary>
-    /// <param name="id">Null: the address without its scheme.</param>
+    /// <param name="id">Null: the address without its scheme, a path's slashes as dashes.</param>
     /// <exception cref="FleetException">Bad address, id taken, no answer, or another model than the fleet's.</exception>
     internal async Task<EngineMember> AttachAsync(string address, string? id, IReadOnlyCollection<string> labels, bool mustAnswer, CancellationToken cancellationToken)
     {
-        id ??= address.Contains("://", StringComparison.Ordinal) ? address[(address.IndexOf("://", StringComparison.Ordinal) + 3)..].TrimEnd('/') : address;
+        id ??= IdOf(address);
         IEngineApi api;
         try
         {
@@ -184,6 +184,16 @@ public sealed partial class EngineFleet : IAsyncDisposable
         {
             await DetachAsync(member.Id, "the host stops");
         }
+    }
+
+    /// <summary>An id is one part of an URL's path.</summary>
+    private static string IdOf(string address)
+    {
+        const string socket = "unix:";
+        var scheme = address.IndexOf("://", StringComparison.Ordinal);
+        return address.StartsWith(socket, StringComparison.Ordinal) ? address[socket.Length..].Trim('/').Replace('/', '-')
+            : scheme >= 0 ? address[(scheme + 3)..].TrimEnd('/')
+            : address;
     }
 
     private async Task DrainAsync(EngineMember member, EngineConnection connection)

@@ -29,13 +29,14 @@ internal sealed class EngineWatch(IEngineApi api, FleetSettings settings, TimePr
             {
                 reason = await ReadAsync(() => heard = true, cancellationToken);
             }
-            catch (RpcException e)
-            {
-                reason = e.Message;
-            }
             catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
             {
                 return;
+            }
+            catch (Exception e)
+            {
+                // Whatever an engine sends, its watch goes on.
+                reason = e is RpcException ? e.Message : $"its status could not be taken in: {e.Message}";
             }
 
             listener.ConnectionLost(reason);

@@ -38,7 +38,7 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         _reports = Subscribe();
-        await Look(cancellationToken);
+        await TryLook(cancellationToken);
         _watching = Task.Run(() => Watch(_stop.Token), CancellationToken.None);
     }
 
@@ -66,7 +66,14 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
         _unreadable = false;
         foreach (var file in files)
         {
-            await TakeOver(file, cancellationToken);
+            try
+            {
+                await TakeOver(file, cancellationToken);
+            }
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+            {
+                log.LogError(e, "{File} could not be taken over; trying again at the next look", file);
+            }
         }
 
         Retire(files);
@@ -85,14 +92,7 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
                 {
                 }
 
-                try
-                {
-                    await Look(cancellationToken);
-                }
-                catch (Exception e) when (e is not OperationCanceledException)
-                {
-                    log.LogError(e, "Looking at the scripts folder {Folder} failed; trying again", folder.Root);
-                }
+                await TryLook(cancellationToken);
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -100,11 +100,25 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
         }
     }
 
+    /// <summary>A look that fails, the first one included, is no reason to stop watching.</summary>
+    private async Task TryLook(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Look(cancellationToken);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            log.LogError(e, "Looking at the scripts folder {Folder} failed; trying again", folder.Root);
+        }
+    }
+
     /// <returns>True if a change was reported before the time was over.</returns>
     private async Task<bool> Hint(TimeSpan atMost, CancellationToken cancellationToken)
     {
-        using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        using var timer = time.CreateTimer(static source => ((CancellationTokenSource)source!).Cancel(), waiting, atMost, Timeout.InfiniteTimeSpan);
+        // Not a timer that cancels: one that fires beside its disposal would cancel a disposed source, on a thread where that ends the process.
+        using var over = new CancellationTokenSource(atMost, time);
+        using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, over.Token);
         try
         {
             return await _hints.Reader.ReadAsync(waiting.Token);

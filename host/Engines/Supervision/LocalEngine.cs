@@ -99,12 +99,21 @@ internal sealed partial class LocalEngine(
         try
         {
             using var process = launcher.Launch(how, Told);
-            fleet.Launched(member, $"unix:{how.Listen}", process.Id);
-            var killedBecause = await WatchAsync(process);
-            var code = await EndAsync(process);
+            string? killedBecause;
+            int code;
+            try
+            {
+                fleet.Launched(member, $"unix:{how.Listen}", process.Id);
+                killedBecause = await WatchAsync(process);
+            }
+            finally
+            {
+                code = await EndAsync(process);
+            }
+
             reason = killedBecause ?? $"its process ended with exit code {code.ToString(CultureInfo.InvariantCulture)}{LastLines()}";
         }
-        catch (EngineStartException e)
+        catch (Exception e) when (e is EngineStartException or FormatException)
         {
             reason = e.Message;
         }

@@ -47,6 +47,21 @@ public sealed class SupervisionTests
     }
 
     [Fact]
+    public async Task An_engine_whose_address_is_none_is_ended_and_given_up_with_the_reason()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world) { HasAddress = false };
+        await using var local = Local(world, launcher, count: 1);
+        local.Start();
+        var engine = world.Fleet.Find("engine-0");
+
+        await world.EventuallyAsTimePasses(() => engine.State == EngineState.Failed, TimeSpan.FromSeconds(1));
+
+        Assert.Contains("nothing at unix:", engine.Reason, StringComparison.Ordinal);
+        Assert.All(launcher.Processes, process => Assert.True(process.Ended));
+    }
+
+    [Fact]
     public void Waits_double_with_each_quick_death_until_the_engine_is_given_up()
     {
         var policy = new RestartPolicy(new SupervisionSettings());
@@ -123,6 +138,8 @@ public sealed class SupervisionTests
 
         public bool Answers { get; set; } = true;
 
+        public bool HasAddress { get; set; } = true;
+
         public bool IgnoresTerminate { get; set; }
 
         public IReadOnlyList<FakeProcess> Processes
@@ -145,7 +162,11 @@ public sealed class SupervisionTests
                 engine.Die();
             }
 
-            world.Reachable($"unix:{launch.Listen}", engine);
+            if (HasAddress)
+            {
+                world.Reachable($"unix:{launch.Listen}", engine);
+            }
+
             var process = new FakeProcess(engine, line, IgnoresTerminate);
             lock (processes)
             {

@@ -33,6 +33,19 @@ public sealed class ScriptWatcherTests
     }
 
     [Fact]
+    public async Task A_file_that_fails_to_be_taken_over_holds_up_no_other_and_not_the_start()
+    {
+        await using var folder = new Watched();
+        folder.Harness.Configured["bad"] = null!;
+        folder.Write("bad.csx", CatalogHarness.Good);
+        folder.Write("main.csx", CatalogHarness.Answering(1));
+        await folder.Start();
+        Assert.Equal([1], await folder.Harness.Serve());
+        await folder.Until("router.activated", "main@2", () => folder.Write("main.csx", CatalogHarness.Answering(2)));
+        await folder.Harness.Logged("Error: bad.csx could not be taken over");
+    }
+
+    [Fact]
     public async Task A_save_without_a_change_makes_no_version()
     {
         await using var folder = new Watched();
