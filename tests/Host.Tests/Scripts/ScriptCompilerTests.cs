@@ -59,6 +59,10 @@ public sealed class ScriptCompilerTests : IDisposable
     [InlineData("System.Runtime.InteropServices.Marshal.AllocHGlobal(1)", "SS0108")]
     [InlineData("Run(async () => await Task.Yield())", "SS0112")]
     [InlineData("default(CancellationToken).Register(() => { })", "SS0113")]
+    [InlineData("new Progress<int>(_ => { })", "SS0113")]
+    [InlineData("new AsyncLocal<int>(_ => { })", "SS0113")]
+    [InlineData("Run(() => Task.CompletedTask.GetAwaiter().OnCompleted(() => { }))", "SS0113")]
+    [InlineData("Run(() => Task.CompletedTask.ConfigureAwait(false).GetAwaiter().UnsafeOnCompleted(() => { }))", "SS0113")]
     [InlineData("new ScriptedServe.Scripting.Runtime.ScriptScope(null, null, null, default)", "SS0110")]
     public void An_api_that_could_harm_the_host_is_refused_where_it_is_used(string expression, string id)
     {
