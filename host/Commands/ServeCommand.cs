@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Engines.Supervision;
 using ScriptedServe.Host.Models;
 using ScriptedServe.Host.Options;
@@ -18,7 +19,9 @@ internal static class ServeCommand
             await host.StartAsync();
             await output.WriteLineAsync($"Listening on {host.Url}; starting {Starting(options)} ...");
             var ready = host.WaitUntilReadyAsync();
-            if (await Task.WhenAny(ready, host.Stopped) == ready)
+
+            // Told to stop while it comes up, it never gets ready.
+            if (await Task.WhenAny(ready, host.Stopped) == ready && ready.IsCompletedSuccessfully)
             {
                 await output.WriteLineAsync(Welcome(host));
             }
@@ -31,7 +34,7 @@ internal static class ServeCommand
             await errors.WriteLineAsync($"error: cannot listen on {options.Host}:{options.Port}: {e.InnerException.Message}. Another program may use the port; choose one with --port, or --port 0 for any free one.");
             return Failed;
         }
-        catch (Exception e) when (e is ModelFolderException or EngineStartException)
+        catch (Exception e) when (e is ModelFolderException or EngineStartException or FleetException)
         {
             await errors.WriteLineAsync($"error: {e.Message}");
             return Failed;

@@ -8,7 +8,7 @@ namespace ScriptedServe.Host.OpenAi;
 internal sealed record Prompt(int[] Tokens, string Echo);
 
 /// <summary>A checked request of either endpoint.</summary>
-/// <param name="Sampling">Its seed is not set, and its MaxTokens may reach past the context's end: both depend on the prompt and choice.</param>
+/// <param name="Sampling">Its seed is not set, and its MaxTokens and MinTokens may reach past the context's end: both depend on the prompt and choice.</param>
 /// <param name="Seed">Null: each prompt gets a random one.</param>
 /// <param name="Choices">How many completions of each prompt.</param>
 internal sealed record GenerationRequest(

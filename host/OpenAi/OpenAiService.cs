@@ -109,12 +109,14 @@ internal sealed class OpenAiService(
             foreach (var prompt in request.Prompts)
             {
                 var seed = request.Seed ?? random();
+                var maxTokens = Math.Min(request.Sampling.MaxTokens, model.ContextLength - prompt.Tokens.Length);
                 for (var i = 0; i < request.Choices; i++)
                 {
                     var sampling = request.Sampling with
                     {
                         Seed = SeedOf(seed, i),
-                        MaxTokens = Math.Min(request.Sampling.MaxTokens, model.ContextLength - prompt.Tokens.Length),
+                        MaxTokens = maxTokens,
+                        MinTokens = Math.Min(request.Sampling.MinTokens, maxTokens),
                     };
                     var id = choices.Count == 0 ? requestId : $"{requestId}-{choices.Count}";
                     var running = runner.Start(new(id, prompt.Tokens, sampling, headers, router, Deadline: null));

@@ -48,7 +48,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
             ClusterSecretFile = File(HostSettings.ClusterSecretFile),
-            Router = Matching(HostSettings.Router, RouterName(), "a router's name (letters, digits, '_' and '-')") ?? defaults.Router,
+            Router = Router() ?? defaults.Router,
             Scripts = Folder(HostSettings.Scripts),
             Host = host,
             Port = Integer(HostSettings.Port, defaults.Port, 0, 65535),
@@ -171,6 +171,17 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         return text;
     }
 
+    private string? Router()
+    {
+        var text = Text(HostSettings.Router);
+        if (text is not null && !RouterNames.IsValid(text))
+        {
+            Bad(HostSettings.Router, text, "a router's name (1 to 64 of a-z, 0-9, '_' and '-', not beginning with '_')");
+        }
+
+        return text;
+    }
+
     private string[] Devices()
     {
         if (Text(HostSettings.Device) is not { } text)
@@ -221,7 +232,4 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
 
     [GeneratedRegex(@"\A(cpu|cuda:\d{1,3})\z")]
     private static partial Regex Device();
-
-    [GeneratedRegex(@"\A[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\z")]
-    private static partial Regex RouterName();
 }

@@ -11,6 +11,15 @@ public class ResponseTests
     private const string Chat = "/v1/chat/completions";
 
     [Fact]
+    public async Task Limits_on_the_length_end_where_the_context_does()
+    {
+        await using var server = await ApiServer.StartAsync();
+        await server.GetJsonAsync("/v1/completions", $$"""{"prompt": "{{new string('a', 990)}}", "max_tokens": 500, "min_tokens": 400}""");
+        var sampling = Assert.Single(server.Runner.Started).Sampling;
+        Assert.Equal((9, 9), (sampling.MinTokens, sampling.MaxTokens));
+    }
+
+    [Fact]
     public async Task A_completion_has_text_usage_and_a_finish_reason()
     {
         await using var api = await ApiServer.StartAsync();
