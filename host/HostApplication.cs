@@ -38,7 +38,8 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly RouterCatalog routers;
     private readonly ScriptWatcher watcher;
     private readonly ILoggerFactory loggers;
-    private Task watching = Task.CompletedTask;
+    private volatile Task? watching;
+    private volatile bool hasStarted;
     private readonly HostMetrics metrics;
     private readonly Readiness readiness;
     private readonly ITimer cutOff;
@@ -78,7 +79,7 @@ internal sealed class HostApplication : IAsyncDisposable
         routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>());
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
         var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout }, time, requestsEnd.Token);
-        readiness = new Readiness(WhyNoEngine, WhyNoRouter);
+        readiness = new Readiness(WhyStillStarting, WhyNoEngine, WhyNoRouter);
 
         // Instances, which the container does not dispose: they end in an order of their own.
         var builder = WebApplication.CreateSlimBuilder();
@@ -175,7 +176,7 @@ internal sealed class HostApplication : IAsyncDisposable
     {
         await app.StopAsync();
         await requestsEnd.CancelAsync();
-        await watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await (watching ?? Task.CompletedTask).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await watcher.DisposeAsync();
         await routers.DisposeAsync();
         if (local is not null)
@@ -253,6 +254,31 @@ internal sealed class HostApplication : IAsyncDisposable
             _ => "engine.down",
         };
         events.Publish(kind, change.Engine, $"{change.Engine} is {change.To.ToString().ToLowerInvariant()}{(change.Reason is { } reason ? $": {reason}" : "")}");
+    }
+
+    /// <summary>
+    /// The first readiness waits for every router and every local engine, so that a first request finds the fleet that was asked for.
+    /// What fails or dies later does not take it back.
+    /// </summary>
+    private string? WhyStillStarting()
+    {
+        if (hasStarted)
+        {
+            return null;
+        }
+
+        if (watching is not { IsCompleted: true })
+        {
+            return $"the routers in {ScriptsFolder} are being loaded";
+        }
+
+        if (fleet.Members.FirstOrDefault(member => member.State == EngineState.Starting && local?.Contains(member.Id) == true) is { } starting)
+        {
+            return $"engine {starting.Id} is starting";
+        }
+
+        hasStarted = true;
+        return null;
     }
 
     private string? WhyNoEngine() => fleet.ServingCount > 0 ? null : fleet.WhyEmpty();
