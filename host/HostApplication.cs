@@ -1,10 +1,12 @@
 using System.Net;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Logging.Console;
 using ScriptedServe.Contracts;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Dashboard;
 using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Engines.Supervision;
+using ScriptedServe.Host.Logging;
 using ScriptedServe.Host.Metrics;
 using ScriptedServe.Host.Models;
 using ScriptedServe.Host.OpenAi;
@@ -55,7 +57,7 @@ internal sealed class HostApplication : IAsyncDisposable
         requestsEnd = new CancellationTokenSource();
         cutOff = time.CreateTimer(static end => ((CancellationTokenSource)end!).Cancel(), requestsEnd, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
 
-        loggers = LoggerFactory.Create(ConfigureLogging);
+        loggers = LoggerFactory.Create(logging => ConfigureLogging(logging, time));
         events = new HostEvents(time);
         var settings = new FleetSettings { CallTimeout = options.CallTimeout };
         var expected = FleetModel.Expected(model.Facts.Id, model.Facts.VocabSize, model.Facts.ContextLength);
@@ -192,17 +194,18 @@ internal sealed class HostApplication : IAsyncDisposable
         loggers.Dispose();
     }
 
-    private static void ConfigureLogging(ILoggingBuilder logging) => logging
-        .AddSimpleConsole(console =>
-        {
-            console.SingleLine = true;
-            console.TimestampFormat = "HH:mm:ss ";
-        })
-        .AddFilter("Microsoft", LogLevel.Warning)
+    private static void ConfigureLogging(ILoggingBuilder logging, TimeProvider time)
+    {
+        logging.Services.AddSingleton(time);
+        logging
+            .AddConsole(console => console.FormatterName = LineFormatter.FormatterName)
+            .AddConsoleFormatter<LineFormatter, ConsoleFormatterOptions>()
+            .AddFilter("Microsoft", LogLevel.Warning)
 
-        // Says with a stack trace what the command says in a line: the address is taken.
-        .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
-        .AddFilter("System", LogLevel.Warning);
+            // Says with a stack trace what the command says in a line: the address is taken.
+            .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
+            .AddFilter("System", LogLevel.Warning);
+    }
 
     private static void Configure(KestrelServerOptions kestrel, ServeOptions options)
     {
