@@ -103,6 +103,7 @@ internal sealed class HostApplication : IAsyncDisposable
         builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
         app = builder.Build();
         app.Use(RefuseUntilReadyAsync);
+        app.UseErrorObjects();
         app.UseAdminAuth(new AdminAuth(options.AdminToken));
         app.MapOpenAi();
         app.MapRouterAdmin();

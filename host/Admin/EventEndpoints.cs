@@ -8,8 +8,14 @@ internal static class EventEndpoints
 {
     /// <summary><c>GET /admin/events</c>: what happens, as server-sent events; after a reconnect (Last-Event-ID) or with <c>?after=</c>, also what was missed.</summary>
     public static void MapEventAdmin(this IEndpointRouteBuilder routes, HostEvents events, CancellationToken stopping) =>
-        routes.MapGet("/admin/events", (HttpRequest request, long? after) =>
+        routes.MapGet("/admin/events", IResult (HttpRequest request) =>
         {
+            var (after, refusal) = AdminReply.ReadNumber(request, "after", least: 0);
+            if (refusal is not null)
+            {
+                return refusal;
+            }
+
             var last = long.TryParse(request.Headers["Last-Event-ID"], CultureInfo.InvariantCulture, out var seen) ? seen : after;
             return TypedResults.ServerSentEvents(Listen(events, last, request.HttpContext.RequestAborted, stopping));
         });

@@ -8,28 +8,34 @@ internal static class RequestEndpoints
 
     public static void MapRequestAdmin(this IEndpointRouteBuilder routes, TraceStore traces)
     {
-        routes.MapGet("/admin/requests", (int? limit) => AdminReply.Of(new
+        routes.MapGet("/admin/requests", (HttpRequest request) =>
         {
-            requests = traces.Recent(Math.Clamp(limit ?? 50, 1, MostListed)).Select(trace => new
-            {
-                trace.Id,
-                trace.Router,
-                trace.Started,
-                trace.PromptTokens,
-                trace.OutputTokens,
-                trace.TtftMs,
-                trace.DurationMs,
-                trace.FinishReason,
-                trace.Outcome,
-                trace.Error,
-                Calls = trace.Calls.Count,
-            }),
-        }));
+            var (limit, refusal) = AdminReply.ReadNumber(request, "limit", least: 1);
+            return refusal ?? AdminReply.Of(List(traces, (int)Math.Min(limit ?? 50, MostListed)));
+        });
 
         routes.MapGet("/admin/requests/{id}", (string id) => traces.Find(id) is { Count: > 0 } choices
             ? AdminReply.Of(View(choices))
             : AdminReply.Error(StatusCodes.Status404NotFound, "no_such_request", $"Request '{id}' is not known: it never was, or it ended too long ago (the last {traces.Capacity} are kept)."));
     }
+
+    private static object List(TraceStore traces, int limit) => new
+    {
+        requests = traces.Recent(limit).Select(trace => new
+        {
+            trace.Id,
+            trace.Router,
+            trace.Started,
+            trace.PromptTokens,
+            trace.OutputTokens,
+            trace.TtftMs,
+            trace.DurationMs,
+            trace.FinishReason,
+            trace.Outcome,
+            trace.Error,
+            Calls = trace.Calls.Count,
+        }),
+    };
 
     /// <summary>The first choice's fields, as with n = 1, and the further choices of a request with n > 1.</summary>
     private static object View(IReadOnlyList<RequestTrace> choices)

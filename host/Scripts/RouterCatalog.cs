@@ -191,6 +191,11 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
                 throw InUse(busy);
             }
 
+            if (slot.Usable.Count == 0)
+            {
+                throw new RouterRefusedException(RouterRefusal.NotFound, "router_not_found", $"Router {name} has no loaded version; there is nothing to delete");
+            }
+
             foreach (var usable in slot.Usable.Values)
             {
                 Retire_NeedsLock(slot, usable);

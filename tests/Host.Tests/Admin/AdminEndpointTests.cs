@@ -33,6 +33,7 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         app = builder.Build();
+        app.UseErrorObjects();
         app.UseAdminAuth(new AdminAuth(null));
         app.MapEngineAdmin(world.Fleet, local: null);
         app.MapRequestAdmin(world.Traces);
@@ -66,6 +67,16 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
 
         await Expect(HttpStatusCode.NoContent, http.DeleteAsync("/admin/engines/engine-1"));
         Assert.Equal("engine-0", Assert.Single(world.Fleet.Members).Id);
+    }
+
+    [Fact]
+    public async Task What_nothing_answers_gets_an_error_object_too()
+    {
+        await Refused(HttpStatusCode.NotFound, "not_found", http.GetAsync("/admin/nothing"));
+        await Refused(HttpStatusCode.MethodNotAllowed, "method_not_allowed", http.DeleteAsync("/admin/engines"));
+        await Refused(HttpStatusCode.BadRequest, "invalid_limit", http.GetAsync("/admin/requests?limit=many"));
+        await Refused(HttpStatusCode.BadRequest, "invalid_limit", http.GetAsync("/admin/requests?limit=0"));
+        await Refused(HttpStatusCode.BadRequest, "invalid_after", http.GetAsync("/admin/events?after=-1"));
     }
 
     [Fact]

@@ -215,6 +215,7 @@ public sealed class RouterCatalogTests
         Refused("main is the default router", () => harness.Catalog.Delete("main", null));
         harness.Catalog.Delete("side", 1);
         harness.Catalog.Delete("side", null);
+        Refused("side has no loaded version", () => harness.Catalog.Delete("side", null));
         Assert.Throws<RouterNotFoundException>(() => harness.Catalog.Acquire("side"));
 
         // A name that comes back goes on counting.
