@@ -152,7 +152,7 @@ public sealed class ClientTests(ClientTests.Host fixture) : IClassFixture<Client
             Assert.StartsWith("BadRequestError 400", (string)seen["badPrompt"]!, StringComparison.Ordinal);
             Assert.EndsWith(" prompt", (string)seen["badPrompt"]!, StringComparison.Ordinal);
             Assert.Equal("no error", (string)seen["unknownField"]!);
-            
+
             // Pieces that had arrived before the abort may still be handed out.
             Assert.InRange((int)seen["abandoned"]!, 3, 1000);
             await Server.NothingIsHeldAsync();
