@@ -31,8 +31,8 @@ internal sealed class Choice(int index, RunningRequest running, ITokenizer token
     /// <summary>Generated so far and counted, the end token included.</summary>
     public int CompletionTokens { get; private set; }
 
-    /// <summary>Known once the generation has ended by itself.</summary>
-    public int CachedTokens { get; private set; }
+    /// <summary>Told with the generation's last chunk; null if a stop string cut it before.</summary>
+    public int? CachedTokens { get; private set; }
 
     public async IAsyncEnumerable<Piece> Pieces([EnumeratorCancellation] CancellationToken cancellationToken)
     {
@@ -130,7 +130,7 @@ internal sealed class Choice(int index, RunningRequest running, ITokenizer token
             _text.Append(_stop.Flush());
         }
 
-        CachedTokens = chunk.Usage?.CachedTokens ?? 0;
+        CachedTokens = chunk.Usage?.CachedTokens;
         return _stop.IsMatched || chunk.FinishReason == FinishReason.Stop ? "stop" : chunk.FinishReason == FinishReason.Length ? "length" : null;
     }
 

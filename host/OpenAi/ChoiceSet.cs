@@ -15,8 +15,9 @@ internal sealed class ChoiceSet(IReadOnlyList<Choice> choices) : IAsyncDisposabl
     public IAsyncEnumerable<Piece> Pieces(CancellationToken cancellationToken) =>
         choices.Count == 1 ? choices[0].Pieces(cancellationToken) : MergeAsync(cancellationToken);
 
-    /// <summary>Of each prompt's tokens, those an engine had cached for its first choice.</summary>
-    public int CachedTokens(int choicesOfPrompt) => choices.Where((_, i) => i % choicesOfPrompt == 0).Sum(choice => choice.CachedTokens);
+    /// <summary>Of each prompt's tokens, those an engine had cached for its first choice; null where that is not known of every prompt.</summary>
+    public int? CachedTokens(int choicesOfPrompt) =>
+        choices.Where((_, i) => i % choicesOfPrompt == 0).Aggregate((int?)0, (sum, choice) => sum + choice.CachedTokens);
 
     public async ValueTask DisposeAsync()
     {

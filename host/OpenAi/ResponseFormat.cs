@@ -8,7 +8,8 @@ namespace ScriptedServe.Host.OpenAi;
 internal sealed record ResponseHead(string Id, long Created, string Model, string Fingerprint);
 
 /// <summary>Token counts of one response, all prompts and choices together.</summary>
-internal readonly record struct UsageCounts(int PromptTokens, int CompletionTokens, int CachedTokens);
+/// <param name="CachedTokens">Null if not known; it is left out then, as 0 would be read as a cache miss.</param>
+internal readonly record struct UsageCounts(int PromptTokens, int CompletionTokens, int? CachedTokens);
 
 /// <summary>All of a choice that is not streamed.</summary>
 internal sealed class ChoiceText
@@ -134,9 +135,13 @@ internal abstract class ResponseFormat(ResponseHead head, ITokenizer tokenizer, 
         json.WriteNumber("prompt_tokens"u8, usage.PromptTokens);
         json.WriteNumber("completion_tokens"u8, usage.CompletionTokens);
         json.WriteNumber("total_tokens"u8, usage.PromptTokens + usage.CompletionTokens);
-        json.WriteStartObject("prompt_tokens_details"u8);
-        json.WriteNumber("cached_tokens"u8, usage.CachedTokens);
-        json.WriteEndObject();
+        if (usage.CachedTokens is { } cachedTokens)
+        {
+            json.WriteStartObject("prompt_tokens_details"u8);
+            json.WriteNumber("cached_tokens"u8, cachedTokens);
+            json.WriteEndObject();
+        }
+
         json.WriteEndObject();
     }
 }

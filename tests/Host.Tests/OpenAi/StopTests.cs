@@ -31,6 +31,23 @@ public class StopTests
     }
 
     [Fact]
+    public async Task Cached_tokens_are_left_out_where_a_stop_string_came_before_the_engine_told_them()
+    {
+        await using var api = await ApiServer.StartAsync();
+        api.Runner.Reply = spec => spec.PromptTokens.Length == 2 ? "cut here" : "whole";
+
+        var cut = await api.GetJsonAsync("/v1/completions", """{"prompt":"a","stop":"t h"}""");
+        var whole = await api.GetJsonAsync("/v1/completions", """{"prompt":"ab","stop":"t h"}""");
+        var both = await api.GetJsonAsync("/v1/completions", """{"prompt":["a","ab"],"stop":"t h"}""");
+        var events = await api.GetEventsAsync("/v1/completions", """{"prompt":"a","stop":"t h","stream":true,"stream_options":{"include_usage":true}}""");
+
+        Assert.Null(cut["usage"]!["prompt_tokens_details"]);
+        Assert.Equal(2, (int)whole["usage"]!["prompt_tokens_details"]!["cached_tokens"]!);
+        Assert.Null(both["usage"]!["prompt_tokens_details"]);
+        Assert.DoesNotContain("cached_tokens", events[^2]);
+    }
+
+    [Fact]
     public async Task Text_that_only_looks_like_a_stop_string_is_sent_in_the_end()
     {
         await using var api = await ApiServer.StartAsync();
