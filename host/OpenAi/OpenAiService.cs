@@ -120,6 +120,9 @@ internal sealed class OpenAiService(
                     };
                     var id = choices.Count == 0 ? requestId : $"{requestId}-{choices.Count}";
                     var running = runner.Start(new(id, prompt.Tokens, sampling, headers, router, Deadline: null));
+
+                    // A router swapped in meanwhile gets the next request, not the rest of this one.
+                    router = running.Router;
                     choices.Add(new(choices.Count, running, tokenizer, request.Stops, sampling.Logprobs is not null));
                     context.Response.Headers["X-Router"] = running.Router;
                 }

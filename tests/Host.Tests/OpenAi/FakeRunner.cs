@@ -7,11 +7,15 @@ using ScriptedServe.Scripting;
 
 namespace ScriptedServe.Host.Tests.OpenAi;
 
-/// <summary>A runner that says a given text token by token (tokens are bytes), and counts what it holds.</summary>
+/// <summary>
+/// A runner that says a given text token by token (tokens are bytes), and counts what it holds. Its routers are swapped at each start:
+/// one that names no version finds the next.
+/// </summary>
 internal sealed class FakeRunner : IRequestRunner
 {
     private readonly Channel<string> _events = Channel.CreateUnbounded<string>();
     private int _held;
+    private int _version;
 
     /// <summary>What a request is answered with; cut at its MaxTokens.</summary>
     public Func<RequestSpec, string> Reply { get; set; } = _ => "Hello, wörld!";
@@ -34,7 +38,8 @@ internal sealed class FakeRunner : IRequestRunner
 
     public RunningRequest Start(RequestSpec spec)
     {
-        if (spec.Router is not (null or "other"))
+        _ = RouterNames.TryParse(spec.Router ?? "plain", out var name, out var version);
+        if (name is not ("plain" or "other"))
         {
             throw new RouterNotFoundException($"There is no router '{spec.Router}'.");
         }
@@ -45,7 +50,7 @@ internal sealed class FakeRunner : IRequestRunner
         }
 
         Interlocked.Increment(ref _held);
-        return new Running(this, spec);
+        return new Running(this, spec, $"{name}@{version ?? Interlocked.Increment(ref _version)}");
     }
 
     public async IAsyncEnumerable<Chunk> Say(RequestSpec spec, string text, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -72,11 +77,11 @@ internal sealed class FakeRunner : IRequestRunner
     private static TokenLogprob Logprob(int token, int position, int top) =>
         new(-position / 4f, [.. Enumerable.Range(0, top).Select(k => ((token + k) % 256, k == 0 ? -position / 4f : float.NegativeInfinity))]);
 
-    private sealed class Running(FakeRunner runner, RequestSpec spec) : RunningRequest
+    private sealed class Running(FakeRunner runner, RequestSpec spec, string router) : RunningRequest
     {
         private bool _isDisposed;
 
-        public override string Router => (spec.Router ?? "plain") + "@1";
+        public override string Router => router;
 
         public override async IAsyncEnumerable<Chunk> Chunks([EnumeratorCancellation] CancellationToken cancellationToken)
         {

@@ -87,6 +87,20 @@ public class ResponseTests
         Assert.Equal(3 * 2, (int)reply["usage"]!["prompt_tokens_details"]!["cached_tokens"]!);
     }
 
+    [Theory]
+    [InlineData(null, "plain@1")]
+    [InlineData("other", "other@1")]
+    [InlineData("other@7", "other@7")]
+    public async Task All_choices_of_a_request_run_on_one_version_though_the_router_is_swapped_meanwhile(string? asked, string pinned)
+    {
+        await using var api = await ApiServer.StartAsync();
+
+        using var response = await api.PostAsync(Completions, """{"prompt":["a","b"],"n":3}""", asked is null ? [] : [("X-Router", asked)]);
+
+        Assert.Equal([asked, pinned, pinned, pinned, pinned, pinned], api.Runner.Started.Select(spec => spec.Router));
+        Assert.Equal(pinned, response.Headers.GetValues("X-Router").Single());
+    }
+
     [Fact]
     public async Task Chat_messages_reach_the_template_with_their_parts_joined()
     {
