@@ -245,7 +245,14 @@ internal sealed class HostApplication : IAsyncDisposable
     private string? Token()
     {
         var path = options.ClusterSecretFile ?? ClusterSecret.DefaultPath;
-        return File.Exists(path) ? ClusterSecret.Read(path).BearerToken : null;
+        try
+        {
+            return File.Exists(path) ? ClusterSecret.Read(path).BearerToken : null;
+        }
+        catch (Exception e) when (e is FormatException or IOException or UnauthorizedAccessException)
+        {
+            throw new FleetException(FleetProblem.BadSecret, $"The cluster's secret cannot be used ({HostSettings.ClusterSecretFile.Flag}, {path}): {e.Message.TrimEnd('.')}.");
+        }
     }
 
     private void Tell(FleetEvent change)

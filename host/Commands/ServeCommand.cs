@@ -10,6 +10,7 @@ namespace ScriptedServe.Host.Commands;
 internal static class ServeCommand
 {
     private const int Failed = 1;
+    private const int AskedWrongly = 2;
 
     public static async Task<int> RunAsync(ServeOptions options, IConfiguration file, TimeProvider time, TextWriter output, TextWriter errors)
     {
@@ -37,7 +38,7 @@ internal static class ServeCommand
         catch (Exception e) when (e is ModelFolderException or EngineStartException or FleetException)
         {
             await errors.WriteLineAsync($"error: {e.Message}");
-            return Failed;
+            return e is FleetException { Problem: FleetProblem.BadSecret } ? AskedWrongly : Failed;
         }
     }
 

@@ -17,5 +17,9 @@ public enum FleetProblem
     Mismatch,
     Unreachable,
     BadAddress,
+
+    /// <summary>The cluster's secret, which engines on other machines ask for, cannot be read or is too short.</summary>
+    BadSecret,
+
     NotPossible,
 }
