@@ -6,6 +6,9 @@ namespace ScriptedServe.Host.Scripts;
 /// <param name="root">The folder; it need not exist.</param>
 public sealed class ScriptFolder(string root)
 {
+    /// <summary>As Linux has it.</summary>
+    private const int MaxLinks = 40;
+
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     public string Root { get; } = Path.GetFullPath(root);
@@ -50,14 +53,15 @@ public sealed class ScriptFolder(string root)
         var full = Path.Combine(Root, path);
         try
         {
-            // A link may lead to another place in the folder (so do a ConfigMap's), not out of it.
-            var target = File.ResolveLinkTarget(full, returnFinalTarget: true);
-            if (target is not null && !IsInside(target.FullName))
+            // Links, of folders too, may lead to another place in the folder (so do a ConfigMap's), not out of it.
+            var real = RealPath(full);
+            if (!real.StartsWith(Path.TrimEndingDirectorySeparator(RealPath(Root)) + Path.DirectorySeparatorChar, StringComparison.Ordinal))
             {
                 return (null, "it is a link that leads out of the scripts folder");
             }
 
-            using var stream = new FileStream(full, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            // What was checked is what is read.
+            using var stream = new FileStream(real, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             if (stream.Length > maxBytes)
             {
                 return (null, $"it has {stream.Length} bytes; the limit is {maxBytes} (setting script-source-kib)");
@@ -80,11 +84,43 @@ public sealed class ScriptFolder(string root)
         }
     }
 
-    private bool IsInside(string full)
+    /// <summary>The path without links in any of its parts. Parts that do not exist are taken as they are.</summary>
+    /// <exception cref="IOException">The links lead in a circle.</exception>
+    private static string RealPath(string full)
     {
-        var real = new DirectoryInfo(Root).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? Root;
-        return Under(Root) || Under(real);
+        var real = Path.GetPathRoot(full)!;
+        var rest = new Stack<string>(Parts(full[real.Length..]).Reverse());
+        for (var links = 0; rest.TryPop(out var part);)
+        {
+            if (part is "..")
+            {
+                real = Path.GetDirectoryName(real) ?? real;
+                continue;
+            }
 
-        bool Under(string folder) => Path.GetFullPath(full).StartsWith(Path.TrimEndingDirectorySeparator(folder) + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+            var next = Path.Combine(real, part);
+            if (new FileInfo(next).LinkTarget is not { } target)
+            {
+                real = next;
+                continue;
+            }
+
+            if (++links > MaxLinks)
+            {
+                throw new IOException($"more than {MaxLinks} links lead to it");
+            }
+
+            var targetRoot = Path.GetPathRoot(target)!;
+            real = targetRoot.Length > 0 ? targetRoot : real;
+            foreach (var step in Parts(target[targetRoot.Length..]).Reverse())
+            {
+                rest.Push(step);
+            }
+        }
+
+        return real;
     }
+
+    private static IEnumerable<string> Parts(string path) =>
+        path.Split([Path.DirectorySeparatorChar, Path.AltDirectorySeparatorChar], StringSplitOptions.RemoveEmptyEntries).Where(part => part is not ".");
 }

@@ -138,6 +138,33 @@ public sealed class ScriptCompilerTests : IDisposable
     }
 
     [Fact]
+    public void A_linked_folder_cannot_lead_out_but_the_scripts_folder_may_itself_be_reached_through_a_link()
+    {
+        Write("outside/secret.csx", "");
+        Write("mount/..v1/lib/_pick.csx", "Good");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "mount/..data"), "..v1");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "mount/lib"), "..data/lib");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "mount/out"), "../outside");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "mount/far"), "..data/../../outside");
+        File.CreateSymbolicLink(Path.Combine(_root, "mount/by_way_of.csx"), "out/secret.csx");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "mount/circle"), "circle");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "scripts"), "mount");
+        Directory.CreateSymbolicLink(Path.Combine(_root, "alias"), ".");
+
+        foreach (var way in new[] { "mount", "scripts", "alias/scripts", "mount/..data/.." })
+        {
+            var folder = new ScriptFolder(Path.Combine(_root, way));
+            Assert.Equal(("Good", null), folder.Read("lib/_pick.csx", 100));
+            foreach (var astray in new[] { "out/secret.csx", "far/secret.csx", "by_way_of.csx" })
+            {
+                Assert.Equal((null, "it is a link that leads out of the scripts folder"), folder.Read(astray, 100));
+            }
+
+            Assert.Contains("links lead to it", folder.Read("circle/x.csx", 100).Refusal, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void Only_listed_assemblies_can_be_referenced()
     {
         Assert.Empty(Compile("#r \"System.Text.Json\"\n" + CatalogHarness.Good + "string J(int x) => System.Text.Json.JsonSerializer.Serialize(x);"));
