@@ -35,10 +35,10 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     {
         (_runner, _pool, _limits) = (runner, pool, limits);
         _cache = new PrefixCache(new PageAllocator(pool.Pages), pool.Layout.PageTokens, this);
-        _reservations = new ReservationTable(_cache, receiver, CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", Commands.Post, _replies.Add, time);
+        _reservations = new ReservationTable(_cache, receiver, pool.CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", Commands.Post, _replies.Add, time);
         _waiting = new WaitingQueue(time, limits.MaxWaiting, limits.MaxWait);
         _running = new RunningSet(limits.MaxSequences);
-        _scheduler = new Scheduler(_waiting, _running, limits, CopyPage, item => _reservations.TryAdmit((Reservation)item), time);
+        _scheduler = new Scheduler(_waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), time);
         _computation = new StepComputation(runner, pool, _scheduler, this, time);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         ContextTokens = (int)Math.Min(runner.Model.ContextLength, (long)pool.Pages * pool.Layout.PageTokens);
@@ -470,13 +470,5 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         }
 
         _replies.Clear();
-    }
-
-    private void CopyPage(int from, int to)
-    {
-        for (var layer = 0; layer < _pool.Layout.Layers; layer++)
-        {
-            _pool.Page(layer, from).CopyTo(_pool.Page(layer, to));
-        }
     }
 }
