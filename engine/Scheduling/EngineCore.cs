@@ -186,12 +186,13 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         return idle.Task;
     }
 
-    /// <summary>Ends everything.</summary>
+    /// <summary>Ends everything, the watches too.</summary>
     /// <returns>Completes when nothing is held.</returns>
     internal Task Shutdown()
     {
         var drained = Drain();
         _ = EndAll(_ => true, new RpcException(RpcStatus.Unavailable, "The engine is shutting down"), _ => null);
+        Status.EndWatches();
         return drained;
     }
 

@@ -16,6 +16,11 @@ public sealed class StatusWatch
     internal Channel<bool> Signal { get; } = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
     public ChannelReader<bool> Changed => Signal.Reader;
+
+    /// <summary>Completes when the engine ends: one last status may be asked for, and there is nothing to wait for any more.</summary>
+    public Task Ended => End.Task;
+
+    internal TaskCompletionSource End { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 }
 
 /// <summary>
@@ -28,6 +33,7 @@ public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDis
     private readonly EngineStatus _identity = identity;
     private readonly List<StatusWatch> _watches = [];
     private EngineStatus _current = identity;
+    private bool _ended;
 
     /// <summary>The last published status, without cache events. Not to be changed by the reader.</summary>
     public EngineStatus Current => Volatile.Read(ref _current);
@@ -53,6 +59,11 @@ public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDis
         var watch = new StatusWatch(new CacheJournal(cache, (4 * cache.Pages.Total) + 1024));
         _ = watch.Signal.Writer.TryWrite(true);
         _watches.Add(watch);
+        if (_ended)
+        {
+            EndWatches();
+        }
+
         return watch;
     }
 
@@ -71,6 +82,17 @@ public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDis
         return status;
     }
 
-    /// <summary>Ends all watches.</summary>
-    public void Dispose() => _watches.ForEach(watch => watch.Signal.Writer.TryComplete());
+    /// <summary>Ends all watches, those to come too, each after one more status.</summary>
+    public void EndWatches()
+    {
+        _ended = true;
+        foreach (var watch in _watches)
+        {
+            _ = watch.Signal.Writer.TryWrite(true);
+            _ = watch.Signal.Writer.TryComplete();
+            _ = watch.End.TrySetResult();
+        }
+    }
+
+    public void Dispose() => EndWatches();
 }

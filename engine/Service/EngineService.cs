@@ -143,7 +143,9 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
                 yield return await CallAsync(() => core.Status.Take(watch));
                 if (interval > TimeSpan.Zero)
                 {
-                    await Task.Delay(interval, time, cancellationToken);
+                    // An engine that ends does not wait for the interval; a caller who is gone is noticed above.
+                    await watch.Ended.WaitAsync(interval, time, cancellationToken)
+                        .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
                 }
             }
         }

@@ -357,6 +357,31 @@ public sealed class EngineServiceTests
         Assert.Equal((0, 0), (engine.Load.KvPagesHeld, engine.Load.Reservations));
     }
 
+    [Fact]
+    public void Shutdown_ends_the_watches_without_waiting_for_their_interval()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a");
+        var watches = new[] { 0u, 60_000u }.Select(interval => StatesAsync(engine, interval)).ToList();
+        simulation.Settle();
+        Assert.DoesNotContain(watches, watch => watch.IsCompleted);
+
+        simulation.Run(engine.Service.ShutdownAsync());
+        watches.Add(StatesAsync(engine, 60_000));
+        Assert.All(watches, watch => Assert.Equal(EngineState.Draining, simulation.Run(watch)[^1]));
+    }
+
+    private static async Task<List<EngineState>> StatesAsync(SimulatedEngine engine, uint interval)
+    {
+        var states = new List<EngineState>();
+        await foreach (var status in engine.Service.WatchStatusAsync(new WatchStatusRequest { MinIntervalMs = interval }, default))
+        {
+            states.Add(status.State);
+        }
+
+        return states;
+    }
+
     private static async Task<EngineStatus> FirstAsync(SimulatedEngine engine)
     {
         await foreach (var status in engine.Service.WatchStatusAsync(new WatchStatusRequest(), default))
