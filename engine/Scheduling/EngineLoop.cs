@@ -6,12 +6,14 @@ public sealed class EngineLoop : IDisposable
     private readonly EngineCore _core;
     private readonly AutoResetEvent _wake = new(initialState: true);
     private readonly Thread _thread;
+    private readonly Lock _gate = new();
     private volatile bool _stopping;
+    private bool _disposed;
 
     public EngineLoop(EngineCore core)
     {
         _core = core;
-        core.Commands.OnPost(() => _wake.Set());
+        core.Commands.OnPost(Wake);
         _thread = new Thread(Run) { Name = "engine", IsBackground = true };
         _thread.Start();
     }
@@ -20,10 +22,26 @@ public sealed class EngineLoop : IDisposable
     public void Dispose()
     {
         _stopping = true;
-        _wake.Set();
+        Wake();
         _thread.Join();
         _core.Commands.OnPost(() => { });
-        _wake.Dispose();
+        lock (_gate)
+        {
+            _disposed = true;
+            _wake.Dispose();
+        }
+    }
+
+    private void Wake()
+    {
+        // A timer or a caller may have asked for this before the loop's end, and be here only after it.
+        lock (_gate)
+        {
+            if (!_disposed)
+            {
+                _ = _wake.Set();
+            }
+        }
     }
 
     private void Run()
