@@ -33,7 +33,7 @@ public static class EngineProcess
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, stop));
         try
         {
-            await ServeAsync(options, output, time, stop);
+            await ServeAsync(options, output, errors, time, stop);
             return 0;
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
@@ -48,9 +48,9 @@ public static class EngineProcess
         }
     }
 
-    private static async Task ServeAsync(EngineOptions options, TextWriter output, TimeProvider time, CancellationTokenSource stop)
+    private static async Task ServeAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationTokenSource stop)
     {
-        _ = WatchParentAsync(options.ParentPid, stop);
+        _ = WatchParentAsync(options.ParentPid, errors, stop);
 
         // (1)
         var secret = options.ClusterSecretFile is { } file ? ClusterSecret.Read(file) : ClusterSecret.ReadOrCreate(ClusterSecret.DefaultPath);
@@ -132,7 +132,7 @@ public static class EngineProcess
         stop.Cancel();
     }
 
-    private static async Task WatchParentAsync(int? pid, CancellationTokenSource stop)
+    private static async Task WatchParentAsync(int? pid, TextWriter errors, CancellationTokenSource stop)
     {
         if (pid is not { } parentPid)
         {
@@ -151,6 +151,11 @@ public static class EngineProcess
         catch (OperationCanceledException)
         {
             return;
+        }
+        catch (Exception e)
+        {
+            // Better to end than to outlive a parent unseen.
+            await errors.WriteLineAsync($"engine: cannot watch the parent process {parentPid} (--parent-pid), so it ends: {e.GetType().Name}: {e.Message}");
         }
 
         await stop.CancelAsync();
