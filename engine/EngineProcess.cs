@@ -33,8 +33,7 @@ public static class EngineProcess
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, stop));
         try
         {
-            await ServeAsync(options, output, errors, time, stop);
-            return 0;
+            return await ServeAsync(options, output, errors, time, stop);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
@@ -48,7 +47,7 @@ public static class EngineProcess
         }
     }
 
-    private static async Task ServeAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationTokenSource stop)
+    private static async Task<int> ServeAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationTokenSource stop)
     {
         _ = WatchParentAsync(options.ParentPid, errors, stop);
 
@@ -106,7 +105,8 @@ public static class EngineProcess
         await output.FlushAsync(CancellationToken.None);
         try
         {
-            await Task.Delay(Timeout.InfiniteTimeSpan, time, stop.Token);
+            var failure = await loop.Failed.WaitAsync(stop.Token);
+            await errors.WriteLineAsync($"engine: a step failed, so the engine ends: {failure}");
         }
         catch (OperationCanceledException)
         {
@@ -119,11 +119,12 @@ public static class EngineProcess
         }
         catch (TimeoutException)
         {
-            await output.WriteLineAsync($"a sender kept KV pages busy for {ShutdownTimeout.TotalSeconds} s; ending without it");
+            await output.WriteLineAsync($"not everything was released within {ShutdownTimeout.TotalSeconds} s, as when a sender keeps KV pages busy; ending without it");
         }
 
         using var lastReplies = new CancellationTokenSource(LastRepliesTimeout, time);
         await server.StopAsync(lastReplies.Token);
+        return loop.Failed.IsCompleted ? Failed : 0;
     }
 
     private static void Stop(PosixSignalContext context, CancellationTokenSource stop)

@@ -113,9 +113,10 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
             sequence.Received = reservation.CoveredTokens;
             _reservations.End(reservation, blocks => Inherit(sequence, blocks));
         }
-        catch (RpcException e)
+        catch (Exception e)
         {
-            _replies.Add(() => sequence.Output.Complete(e));
+            // It may have been accepted, and even be ending by now.
+            EndGenerate(sequence, KvErrors.ToRpc(e, "StartGenerate"), null);
         }
     }
 
@@ -129,8 +130,9 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
             _waiting.EnsureRoom();
             Enqueue(sequence);
         }
-        catch (RpcException e)
+        catch (Exception e)
         {
+            _ = _waiting.Remove(sequence);
             sequence.Fail(e);
             FinishSend(sequence);
         }
@@ -146,9 +148,10 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
             _waiting.EnsureRoom();
             _waiting.Enqueue(reservation);
         }
-        catch (RpcException e)
+        catch (Exception e)
         {
-            _reservations.Refuse(reservation, e);
+            _ = _waiting.Remove(reservation);
+            _reservations.Refuse(reservation, KvErrors.ToRpc(e, "PrepRecv"));
         }
 
         return reservation;
@@ -194,6 +197,15 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         _ = EndAll(_ => true, new RpcException(RpcStatus.Unavailable, "The engine is shutting down"), _ => null);
         Status.EndWatches();
         return drained;
+    }
+
+    /// <summary>
+    /// Ends everything, because a step failed in a way that is no request's alone. For the core's thread, between steps; the next step answers.
+    /// </summary>
+    internal void Fail(Exception cause)
+    {
+        _closedBecause = new RpcException(RpcStatus.Unavailable, "The engine failed and takes no new work");
+        _ = EndAll(_ => true, new RpcException(RpcStatus.Internal, $"The engine failed: {cause.GetType().Name}: {cause.Message}", inner: cause), _ => null);
     }
 
     /// <summary>Checks the books: every page is accounted for, and nothing is held when nothing lives.</summary>

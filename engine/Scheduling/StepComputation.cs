@@ -115,8 +115,14 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
             // KV that gave such logits is not to serve anyone else.
             sequence.Blocks.Discard();
             sequence.Computed = 0;
-            outcomes.Failed(sequence, new RpcException(
-                RpcStatus.Internal, $"Request '{sequence.RequestId}', position {sequence.Tokens.Count}: {e.Message}", inner: e));
+            Fail(sequence, e.Message, e);
+        }
+        catch (Exception e)
+        {
+            Fail(sequence, $"{e.GetType().Name}: {e.Message}", e);
         }
     }
+
+    private void Fail(GenerateSequence sequence, string message, Exception cause) => outcomes.Failed(sequence, new RpcException(
+        RpcStatus.Internal, $"Request '{sequence.RequestId}', position {sequence.Tokens.Count}: {message}", inner: cause));
 }

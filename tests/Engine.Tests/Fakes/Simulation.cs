@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Time.Testing;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Scheduling;
@@ -45,7 +44,7 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
         SetSynchronizationContext(this);
     }
 
-    public FakeTimeProvider Time { get; } = new();
+    public FaultyClock Time { get; } = new();
 
     public FakeKvNetwork Network { get; }
 

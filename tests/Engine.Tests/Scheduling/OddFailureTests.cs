@@ -1,0 +1,135 @@
+using ScriptedServe.Contracts;
+using ScriptedServe.Engine.Sampling;
+using ScriptedServe.Engine.Scheduling;
+using ScriptedServe.Engine.Tests.Fakes;
+
+namespace ScriptedServe.Engine.Tests.Scheduling;
+
+/// <summary>Errors that nobody foresaw, on the engine's own thread: no request ends the process, or another request.</summary>
+public sealed class OddFailureTests
+{
+    [Fact]
+    public void A_call_that_fails_oddly_when_it_is_queued_fails_alone()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var (engine, other) = (simulation.Add("a"), simulation.Add("b"));
+        var tokens = Calls.Prompt(12);
+        var kv = simulation.Run(other.PrepAsync(Calls.Prep("s", tokens)));
+        var good = engine.GenerateAsync(Calls.Generate("good", Calls.Prompt(9, seed: 3)));
+        simulation.Network.Immediate = true;
+
+        foreach (var start in new Func<Task>[]
+        {
+            () => engine.GenerateAsync(Calls.Generate("odd", tokens)),
+            () => engine.SendAsync(Calls.Send("odd", tokens, kv)),
+            () => engine.PrepAsync(Calls.Prep("odd", tokens)),
+        })
+        {
+            // The clock is next read when the call is put in the queue.
+            engine.Core.Step();
+            engine.Core.Commands.Post(() => simulation.Time.Fault = new InvalidTimeZoneException("odd"));
+            var error = simulation.Fails(start());
+            Assert.Equal(RpcStatus.Internal, error.Status);
+            Assert.Contains("InvalidTimeZoneException: odd", error.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(8, simulation.Run(good).Tokens.Count);
+        AssertNothingHeld(engine);
+    }
+
+    [Fact]
+    public void A_sampler_that_fails_oddly_fails_its_request_alone()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a");
+        var good = engine.GenerateAsync(Calls.Generate("good", Calls.Prompt(9, seed: 3)));
+
+        // Validation would refuse a bias for a token that the model does not have.
+        var output = new GenerationOutput(64, engine.Core.Commands.Wake);
+        var odd = new GenerateSequence(
+            "odd", Calls.Prompt(11), 11, new SamplingParameters { LogitBias = new Dictionary<int, float> { [1000] = 1 } }, 200, output, engine.Core.NewBlocks(), simulation.Time);
+        engine.Core.Commands.Post(() => engine.Core.Submit(odd, null, null));
+        var error = simulation.Fails(ReadAsync(output));
+        Assert.Equal(RpcStatus.Internal, error.Status);
+        Assert.Contains("'odd'", error.Message, StringComparison.Ordinal);
+        Assert.Equal(8, simulation.Run(good).Tokens.Count);
+        AssertNothingHeld(engine);
+    }
+
+    [Fact]
+    public async Task A_step_that_fails_ends_all_work_once_and_is_told()
+    {
+        var engine = Undriven();
+        var loop = new EngineLoop(engine.Core);
+        try
+        {
+            var kv = await engine.PrepAsync(Calls.Prep("held", Calls.Prompt(12)));
+            var slow = engine.Service.StartGenerateAsync(Calls.Generate("slow", Calls.Prompt(9), Calls.Sampling(150)), default).GetAsyncEnumerator();
+            Assert.True(await slow.MoveNextAsync());
+            Assert.False(loop.Failed.IsCompleted);
+
+            engine.Core.Commands.Post(() => throw new InvalidTimeZoneException("odd"));
+            Assert.IsType<InvalidTimeZoneException>(await loop.Failed);
+            var error = await Assert.ThrowsAsync<RpcException>(async () =>
+            {
+                while (await slow.MoveNextAsync())
+                {
+                }
+            });
+            Assert.Equal(RpcStatus.Internal, error.Status);
+            Assert.Contains("odd", error.Message, StringComparison.Ordinal);
+
+            // It still ends in order, and takes nothing new.
+            await engine.Service.ShutdownAsync();
+            error = await Assert.ThrowsAsync<RpcException>(() => engine.GenerateAsync(Calls.Generate("late", Calls.Prompt(9))));
+            Assert.Equal(RpcStatus.Unavailable, error.Status);
+            error = await Assert.ThrowsAsync<RpcException>(() => engine.ReleaseAsync(kv));
+            Assert.Equal(RpcStatus.NotFound, error.Status);
+        }
+        finally
+        {
+            loop.Dispose();
+        }
+
+        AssertNothingHeld(engine);
+    }
+
+    [Fact]
+    public async Task A_second_failing_step_ends_the_loop_and_not_the_process()
+    {
+        var engine = Undriven();
+        var second = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        engine.Core.Commands.Post(() => throw new InvalidTimeZoneException("first"));
+        engine.Core.Commands.Post(() =>
+        {
+            second.SetResult();
+            throw new InvalidTimeZoneException("second");
+        });
+        using var loop = new EngineLoop(engine.Core);
+        await second.Task;
+        Assert.Equal("first", (await loop.Failed).Message);
+    }
+
+    /// <summary>An engine for a loop to drive: the simulation that made it is over.</summary>
+    private static SimulatedEngine Undriven()
+    {
+        using var simulation = new Simulation();
+        simulation.Network.Immediate = true;
+        return simulation.Add("a", limits: new EngineLimits { OutputChunks = 3 });
+    }
+
+    private static async Task ReadAsync(GenerationOutput output)
+    {
+        await foreach (var chunk in output.ReadAsync(default))
+        {
+            Assert.Empty(chunk.TokenIds);
+        }
+    }
+
+    private static void AssertNothingHeld(SimulatedEngine engine)
+    {
+        engine.Core.CheckIntegrity();
+        Assert.True(engine.Core.IsIdle);
+        Assert.Equal((0, 0, 0, 0), (engine.Load.KvPagesHeld, engine.Load.Reservations, engine.Load.Running, engine.Load.Waiting));
+    }
+}
