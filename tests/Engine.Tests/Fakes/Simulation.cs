@@ -99,6 +99,10 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
         {
             Assert.True(moves < 200_000, "The simulation does not come to an end");
             Move();
+            if (moves % 5_000 == 4_999)
+            {
+                LetPoolCatchUp();
+            }
         }
     }
 
@@ -155,6 +159,13 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
                 break;
         }
     }
+
+    /// <summary>
+    /// Some continuations, as those of WhenAll, come here by way of the thread pool, which other tests may keep busy: waits until it has run what it was
+    /// given after them.
+    /// </summary>
+    private static void LetPoolCatchUp() =>
+        Task.Factory.StartNew(() => { }, CancellationToken.None, TaskCreationOptions.PreferFairness, TaskScheduler.Default).Wait();
 
     private bool RunContinuations()
     {
