@@ -17,19 +17,17 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
 {
     private readonly ScriptCompiler _compiler;
     private readonly ScriptLimits _limits;
-    private readonly Func<string, int, RouterGlobals> _globals;
     private readonly string _defaultRouter;
     private readonly TimeProvider _time;
     private readonly IHostEvents _events;
     private readonly ILogger _log;
     private readonly ScriptCalls _calls;
+    private readonly CompileQueue _queue;
+    private readonly VersionLoader _loader;
+    private readonly VersionRetirement _retirement;
 
     private readonly Lock _lock = new();
     private readonly ConcurrentDictionary<string, RouterSlot> _slots = new(StringComparer.Ordinal);
-    private readonly SemaphoreSlim _compileTurn = new(1, 1);
-    private readonly ConcurrentDictionary<RouterVersion, Task> _unloading = new();
-    private readonly List<WeakReference> _contexts = [];
-    private int _waiting;
 
     /// <param name="globals">Makes the globals of a version from its name and number.</param>
     /// <param name="defaultRouter">Serves requests that name none.</param>
@@ -41,12 +39,14 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         RouterNames.Check(defaultRouter);
         _compiler = compiler;
         _limits = limits;
-        _globals = globals;
         _defaultRouter = defaultRouter;
         _time = time;
         _events = events;
         _log = log;
         _calls = new ScriptCalls(time, limits.Budget(machineTime));
+        _queue = new CompileQueue(compiler, limits);
+        _loader = new VersionLoader(_queue, globals, _calls, limits);
+        _retirement = new VersionRetirement(_lock, _calls, limits, events, log);
     }
 
     public string DefaultRouter => _defaultRouter;
@@ -58,8 +58,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         {
             lock (_lock)
             {
-                _contexts.RemoveAll(context => !context.IsAlive);
-                return _contexts.Count;
+                return _retirement.LoadContexts_NeedsLock;
             }
         }
     }
@@ -84,14 +83,14 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             }
         }
 
-        throw new RouterNotFoundException(NotServing(name, number, slot, isDefault: spec is null));
+        throw RouterRefusals.NotServing(name, number, slot, isDefault: spec is null, _slots.Values.Where(other => other.Active is not null).Select(other => other.Name));
     }
 
     /// <summary>Compiles the compiler's own code paths, so that the first change is as quick as the next.</summary>
     public async Task WarmUp(CancellationToken cancellationToken)
     {
         var source = _compiler.Read("warm-up", "IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);");
-        await Compile(source, "warm-up", cancellationToken);
+        await _queue.Compile(source, "warm-up", cancellationToken);
     }
 
     /// <summary>Compiles a text and changes nothing.</summary>
@@ -99,9 +98,9 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     public async Task<(ScriptSource Source, IReadOnlyList<RouterDiagnostic> Diagnostics)> Check(string name, string text, CancellationToken cancellationToken)
     {
         RouterNames.Check(name);
-        using var place = EnterQueue();
+        using var place = _queue.Enter();
         var source = _compiler.Read(name, text);
-        return (source, (await Compile(source, $"check-{name}", cancellationToken)).Diagnostics);
+        return (source, (await _queue.Compile(source, $"check-{name}", cancellationToken)).Diagnostics);
     }
 
     /// <summary>Makes a version of a text, and activates it if asked. A text that fails changes nothing but the list of versions.</summary>
@@ -109,7 +108,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     public async Task<RouterPutResult> Put(RouterSubmission submission, CancellationToken cancellationToken)
     {
         RouterNames.Check(submission.Name);
-        using var place = EnterQueue();
+        using var place = _queue.Enter();
         var slot = _slots.GetOrAdd(submission.Name, static name => new RouterSlot(name));
 
         // 1
@@ -145,7 +144,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         lock (_lock)
         {
             var slot = Slot(name);
-            var found = slot.Usable.GetValueOrDefault(version) ?? throw NotLoaded(slot, version);
+            var found = slot.Usable.GetValueOrDefault(version) ?? throw RouterRefusals.NotLoaded(slot, version);
             Activate_NeedsLock(slot, found, options);
             return Describe(found);
         }
@@ -158,8 +157,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         lock (_lock)
         {
             var slot = Slot(name);
-            var target = slot.RollbackTarget ?? throw new RouterRefusedException(
-                RouterRefusal.Conflict, "no_previous_version", $"Router {name} has no earlier active version that is still loaded; activate one by number or put its source again");
+            var target = slot.RollbackTarget ?? throw RouterRefusals.NoPrevious(name);
             var from = slot.Active?.Label ?? "none";
             slot.Rollback(target);
             Published_NeedsLock(slot, target, "router.rolled_back", $"{target.Label} serves again in place of {from}");
@@ -176,24 +174,24 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             var slot = Slot(name);
             if (version is { } number)
             {
-                var found = slot.Known.FirstOrDefault(known => known.Number == number) ?? throw NotLoaded(slot, number);
+                var found = slot.Known.FirstOrDefault(known => known.Number == number) ?? throw RouterRefusals.NotLoaded(slot, number);
                 DeleteVersion_NeedsLock(slot, found);
                 return;
             }
 
             if (name == _defaultRouter)
             {
-                throw new RouterRefusedException(RouterRefusal.Conflict, "router_in_use", $"Router {name} is the default router (setting router); it serves requests that name none");
+                throw RouterRefusals.IsDefault(name);
             }
 
             if (slot.Known.FirstOrDefault(known => known.Leases > 0) is { } busy)
             {
-                throw InUse(busy);
+                throw RouterRefusals.InUse(busy);
             }
 
             if (slot.Usable.Count == 0)
             {
-                throw new RouterRefusedException(RouterRefusal.NotFound, "router_not_found", $"Router {name} has no loaded version; there is nothing to delete");
+                throw RouterRefusals.NothingToDelete(name);
             }
 
             foreach (var usable in slot.Usable.Values)
@@ -226,7 +224,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             var found = version is { } number
                 ? slot.Known.FirstOrDefault(known => known.Number == number)
                 : slot.Active ?? slot.Known[^1];
-            return found is null ? throw NotLoaded(slot, version!.Value) : new RouterSourceInfo(Describe(found), found.Source.Files, found.Diagnostics);
+            return found is null ? throw RouterRefusals.NotLoaded(slot, version!.Value) : new RouterSourceInfo(Describe(found), found.Source.Files, found.Diagnostics);
         }
     }
 
@@ -244,44 +242,14 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             }
         }
 
-        var all = Task.WhenAll(_unloading.Values);
-        try
-        {
-            await all.WaitAsync(TimeSpan.FromMilliseconds(_limits.LoadMs), _time);
-        }
-        catch (TimeoutException)
-        {
-            _log.LogWarning("Router versions still in use at the end: {Routers}", string.Join(", ", _unloading.Keys.Select(version => $"{version.Label} ({version.Leases} requests)")));
-        }
+        await _retirement.End(_time);
     }
 
     private async Task<RouterPutResult> Create(RouterSlot slot, RouterVersion version, RouterSubmission submission, CancellationToken cancellationToken)
     {
-        // 3
-        var compiled = await Compile(version.Source, version.Label, cancellationToken);
-        version.Diagnostics = compiled.Diagnostics;
-        if (compiled.Assembly is null)
+        // 3, 4
+        if (await _loader.Load(version, submission.Options, cancellationToken) is not { } script)
         {
-            return Reject(slot, version);
-        }
-
-        // 4
-        var globals = _globals(version.Name, version.Number);
-        version.Options = globals.Options as RouterOptionValues;
-        version.Clock = globals.Time as ScriptClock;
-        if (submission.Options is { } options)
-        {
-            version.Options?.Activate(options);
-        }
-
-        LoadedScript script;
-        try
-        {
-            script = await LoadedScript.Load(compiled, globals, version.Label, _calls, TimeSpan.FromMilliseconds(_limits.LoadMs), cancellationToken);
-        }
-        catch (RouterLoadException e)
-        {
-            version.Diagnostics = [.. compiled.Diagnostics, e.Diagnostic];
             return Reject(slot, version);
         }
 
@@ -289,8 +257,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         lock (_lock)
         {
             version.Load(script);
-            _contexts.RemoveAll(context => !context.IsAlive);
-            _contexts.Add(version.Context!);
+            _retirement.Loaded_NeedsLock(version.Context!);
             slot.Remember(version, _limits.History);
             if (!submission.Activate)
             {
@@ -311,36 +278,10 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         lock (_lock)
         {
             version.Step(RouterStep.Reject);
-            version.Unload();
             slot.Remember(version, _limits.History);
             _events.Publish("router.rejected", version.Label, $"{version.Label} was rejected: {first}");
             return new RouterPutResult(Describe(version), Created: true, version.Diagnostics, version.Source);
         }
-    }
-
-    private async Task<CompiledScript> Compile(ScriptSource source, string label, CancellationToken cancellationToken)
-    {
-        await _compileTurn.WaitAsync(cancellationToken);
-        try
-        {
-            return await Task.Run(() => _compiler.Compile(source, label, cancellationToken), cancellationToken);
-        }
-        finally
-        {
-            _compileTurn.Release();
-        }
-    }
-
-    private QueuePlace EnterQueue()
-    {
-        if (Interlocked.Increment(ref _waiting) > _limits.CompileQueue)
-        {
-            Interlocked.Decrement(ref _waiting);
-            throw new RouterRefusedException(
-                RouterRefusal.Busy, "compile_queue_full", $"{_limits.CompileQueue} compiles are waiting already (setting compile-queue); try again in a moment");
-        }
-
-        return new QueuePlace(this);
     }
 
     private void ActivateIfAsked_NeedsLock(RouterSlot slot, RouterVersion version, RouterSubmission submission)
@@ -393,12 +334,12 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     {
         if (version == slot.Active)
         {
-            throw new RouterRefusedException(RouterRefusal.Conflict, "router_in_use", $"{version.Label} is the active version; activate another one first");
+            throw RouterRefusals.IsActive(version);
         }
 
         if (version.Leases > 0)
         {
-            throw InUse(version);
+            throw RouterRefusals.InUse(version);
         }
 
         if (version.Phase == RouterPhase.Loaded)
@@ -419,47 +360,13 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         }
 
         slot.Retire(version);
-        _unloading[version] = Task.Run(() => Unload(version));
+        _retirement.Begin_NeedsLock(version);
     }
-
-    // Cannot fail: whatever the script does, the version ends up unloaded.
-    private async Task Unload(RouterVersion version)
-    {
-        await version.Drained;
-        if (version.Script.OnUnload is { } onUnload)
-        {
-            try
-            {
-                await RunOnUnload(onUnload, version.Label);
-            }
-            catch (Exception e)
-            {
-                _log.LogWarning("{Router}: OnUnload failed: {Error}", version.Label, ScriptErrors.Describe(e));
-            }
-        }
-
-        lock (_lock)
-        {
-            version.Unload();
-            version.Step(RouterStep.Unload);
-            _events.Publish("router.unloaded", version.Label, $"{version.Label} is unloaded");
-        }
-
-        _unloading.TryRemove(version, out _);
-    }
-
-    private Task<bool> RunOnUnload(Func<CancellationToken, Task> onUnload, string label) => LoadedScript.Run(
-        async stop =>
-        {
-            await onUnload(stop);
-            return true;
-        },
-        label, _calls, TimeSpan.FromMilliseconds(_limits.LoadMs), CancellationToken.None);
 
     private RouterSlot Slot(string name) =>
         _slots.TryGetValue(name, out var slot) && slot.Known.Count > 0
             ? slot
-            : throw new RouterRefusedException(RouterRefusal.NotFound, "router_not_found", $"There is no router \"{name}\"");
+            : throw RouterRefusals.NoRouter(name);
 
     private RouterVersionInfo Describe(RouterVersion version)
     {
@@ -468,34 +375,5 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             version.Name, version.Number, version.Phase, version.Source.Hash, version.Origin.Author, version.Origin.Message, version.Time,
             version.Leases, version.Requests, version.Errors, version.PlanErrors,
             all == 0 ? 0 : (double)version.Requests / all, version.Options?.Values ?? new Dictionary<string, string>());
-    }
-
-    private string NotServing(string name, int? number, RouterSlot? slot, bool isDefault)
-    {
-        var usable = slot is null ? [] : slot.Usable.Keys.Order().ToList();
-        return (usable.Count, number) switch
-        {
-            (0, _) when isDefault => $"The default router {name} is not loaded (setting router)",
-            (0, _) => $"There is no router \"{name}\"; loaded are: {string.Join(", ", _slots.Values.Where(other => other.Active is not null).Select(other => other.Name).Order(StringComparer.Ordinal))}",
-            (_, null) => $"Router {name} has no active version; activate one, or name one of {name}@{string.Join(", @", usable)}",
-            _ => $"Version {number} of router {name} is not loaded; loaded are: {string.Join(", ", usable)}",
-        };
-    }
-
-    private static RouterRefusedException NotLoaded(RouterSlot slot, int version)
-    {
-        var usable = string.Join(", ", slot.Usable.Keys.Order());
-        return slot.Known.Any(known => known.Number == version)
-            ? new RouterRefusedException(RouterRefusal.Conflict, "version_not_loaded", $"Version {version} of router {slot.Name} is not loaded any more; put its source again. Loaded are: {usable}")
-            : new RouterRefusedException(RouterRefusal.NotFound, "version_not_found", $"Router {slot.Name} has no version {version}; loaded are: {usable}");
-    }
-
-    private static RouterRefusedException InUse(RouterVersion version) =>
-        new(RouterRefusal.Conflict, "router_in_use", $"{version.Label} is serving {version.Leases} requests; wait until they have ended");
-
-    /// <summary>A place among the compiles under way or waiting.</summary>
-    private readonly struct QueuePlace(RouterCatalog catalog) : IDisposable
-    {
-        public void Dispose() => Interlocked.Decrement(ref catalog._waiting);
     }
 }
