@@ -7,6 +7,7 @@ using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire.Server;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Synthetic;
 using ScriptedServe.Engine.Options;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Service;
@@ -53,12 +54,8 @@ public static class EngineProcess
 
         // (1)
         var secret = options.ClusterSecretFile is { } file ? ClusterSecret.Read(file) : ClusterSecret.ReadOrCreate(ClusterSecret.DefaultPath);
-        using var runner = CpuModelRunner.Load(options.ModelFolder, new CpuRunnerOptions
-        {
-            Threads = options.Threads,
-            PageTokens = options.PageTokens,
-            MaxBatchTokens = options.Limits.MaxBatchTokens,
-        });
+        using var pace = new StepPace(time);
+        using var runner = LoadModel(options, pace);
 
         // (2)
         var pages = (int)Math.Min(int.MaxValue, options.KvMemoryBytes / runner.Layout.PageBytesAllLayers);
@@ -125,6 +122,21 @@ public static class EngineProcess
         using var lastReplies = new CancellationTokenSource(LastRepliesTimeout, time);
         await server.StopAsync(lastReplies.Token);
         return loop.Failed.IsCompleted ? Failed : 0;
+    }
+
+    private static IModelRunner LoadModel(EngineOptions options, StepPace pace)
+    {
+        if (SyntheticModel.IsNamedBy(options.Model))
+        {
+            return new SyntheticModelRunner(SyntheticModel.Parse(options.Model), options.PageTokens, options.Limits.MaxBatchTokens, pace.Spend);
+        }
+
+        return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
+        {
+            Threads = options.Threads,
+            PageTokens = options.PageTokens,
+            MaxBatchTokens = options.Limits.MaxBatchTokens,
+        });
     }
 
     private static void Stop(PosixSignalContext context, CancellationTokenSource stop)

@@ -14,7 +14,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     private readonly WorkerTeam _team;
     private readonly DecoderWeights _weights;
     private readonly DecoderStep _step;
-    private readonly int _maxBatchTokens;
+    private readonly StepRules _rules;
     private bool _disposed;
 
     private CpuModelRunner(
@@ -25,7 +25,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         Layout = layout;
         _team = team;
         _weights = weights;
-        _maxBatchTokens = options.MaxBatchTokens;
+        _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens));
         _step = new DecoderStep(config, weights, team, GemmKernels.For(options.VectorWidth), options.PageTokens, options.MaxBatchTokens);
     }
 
@@ -88,13 +88,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     public void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, Span<float> logits, ILayerObserver? observer)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        ArgumentNullException.ThrowIfNull(pool);
-        int logitRows = CheckSlices(slices, pool);
-        if (logits.Length != (long)logitRows * Model.VocabSize)
-        {
-            throw new ArgumentException($"logits has {logits.Length} elements; {logitRows} slices want {Model.VocabSize} each", nameof(logits));
-        }
-
+        _ = _rules.Check(slices, pool, logits);
         fixed (float* pointer = logits)
         {
             _step.Run(slices, pool, pointer, observer);
@@ -117,71 +111,5 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         string path = Path.Combine(folder, "generation_config.json");
         var generation = File.Exists(path) ? ConfigDocument.Read(path) : null;
         return generation?.TokenIds("eos_token_id", vocabSize) ?? config.TokenIds("eos_token_id", vocabSize) ?? [];
-    }
-
-    /// <summary>Checks a step and returns how many slices want logits.</summary>
-    private int CheckSlices(ReadOnlySpan<StepSlice> slices, KvPool pool)
-    {
-        if (pool.Layout != Layout)
-        {
-            throw new ArgumentException($"the pool's layout is {pool.Layout}, the model's {Layout}", nameof(pool));
-        }
-
-        if (slices.IsEmpty)
-        {
-            throw new ArgumentException("a step needs at least one slice", nameof(slices));
-        }
-
-        int logitRows = 0;
-        long tokens = 0;
-        for (int i = 0; i < slices.Length; i++)
-        {
-            CheckSlice(i, slices[i], pool.Pages);
-            tokens += slices[i].Count;
-            logitRows += slices[i].WantsLogits ? 1 : 0;
-        }
-
-        return tokens <= _maxBatchTokens
-            ? logitRows
-            : throw new ArgumentException($"the step has {tokens} tokens; {nameof(CpuRunnerOptions.MaxBatchTokens)} is {_maxBatchTokens}", nameof(slices));
-    }
-
-    private void CheckSlice(int index, in StepSlice slice, int poolPages)
-    {
-        if (slice.Count == 0)
-        {
-            throw new ArgumentException($"slice {index} has no tokens", nameof(slice));
-        }
-
-        long end = (long)slice.Position + slice.Count;
-        if (slice.Position < 0 || end > Model.ContextLength)
-        {
-            throw new ArgumentException(
-                $"slice {index} covers positions [{slice.Position}, {end}); the model's context is [0, {Model.ContextLength})", nameof(slice));
-        }
-
-        foreach (int token in slice.Tokens.Span)
-        {
-            if ((uint)token >= (uint)Model.VocabSize)
-            {
-                throw new ArgumentException($"slice {index} has token id {token}; the vocabulary is 0..{Model.VocabSize - 1}", nameof(slice));
-            }
-        }
-
-        long neededPages = (end + Layout.PageTokens - 1) / Layout.PageTokens;
-        if (slice.Pages.Length < neededPages)
-        {
-            throw new ArgumentException(
-                $"slice {index} has a block table of {slice.Pages.Length} pages; {end} positions at {Layout.PageTokens} a page need {neededPages}",
-                nameof(slice));
-        }
-
-        foreach (int page in slice.Pages.Span[..(int)neededPages])
-        {
-            if ((uint)page >= (uint)poolPages)
-            {
-                throw new ArgumentException($"slice {index} has page {page}; the pool has pages 0..{poolPages - 1}", nameof(slice));
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using Microsoft.Extensions.Configuration;
+using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Engine.Scheduling;
 
@@ -11,8 +12,8 @@ namespace ScriptedServe.Engine.Options;
 /// <summary>How an engine process runs; <see cref="EngineSettings"/> says what each means.</summary>
 public sealed record EngineOptions
 {
-    /// <summary>A folder that exists.</summary>
-    public required string ModelFolder { get; init; }
+    /// <summary>A folder that exists, or what <see cref="SyntheticModel.IsNamedBy"/> accepts and parses.</summary>
+    public required string Model { get; init; }
 
     public required string Device { get; init; }
 
@@ -58,7 +59,7 @@ public sealed record EngineOptions
         var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
         var options = new EngineOptions
         {
-            ModelFolder = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
+            Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
             Device = reader.Parse(EngineSettings.Device, "cpu", text => text == "cpu" ? text : throw new FormatException("this build computes on cpu only")) ?? "",
             Listen = listen!,
             KvListen = kvListen!,
@@ -95,9 +96,15 @@ public sealed record EngineOptions
     private static string FindModel(string text, string modelsFolder)
     {
         var builtIn = Path.Combine(modelsFolder, text);
+        if (SyntheticModel.IsNamedBy(text))
+        {
+            _ = SyntheticModel.Parse(text);
+            return text;
+        }
+
         return Directory.Exists(text) ? Path.GetFullPath(text)
             : text.AsSpan().IndexOfAny('/', '\\') < 0 && Directory.Exists(builtIn) ? builtIn
-            : throw new FormatException($"neither a folder nor a model in {modelsFolder}");
+            : throw new FormatException($"neither a folder, nor a model in {modelsFolder}, nor {SyntheticModel.Name}");
     }
 
     private static long ParseSize(string text)

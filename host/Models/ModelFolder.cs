@@ -1,4 +1,5 @@
 using System.Text.Json;
+using ScriptedServe.Contracts;
 using ScriptedServe.Host.OpenAi;
 using ScriptedServe.Host.Text;
 using ScriptedServe.Scripting;
@@ -8,13 +9,19 @@ namespace ScriptedServe.Host.Models;
 /// <summary>A model's folder cannot be served from. The message names the file and what is wrong with it.</summary>
 public sealed class ModelFolderException(string message, Exception? inner = null) : Exception(message, inner);
 
-/// <summary>What the host needs of a Hugging Face model folder: its tokenizer, its chat template, its limits. Weights are the engines' business.</summary>
+/// <summary>What the host needs of a model, a Hugging Face folder mostly: its tokenizer, its chat template, its limits. Weights are the engines' business.</summary>
 /// <param name="Template">Null if the model has none; chat is refused then.</param>
 internal sealed record ModelFolder(ModelFacts Facts, ITokenizer Tokenizer, IChatTemplate? Template)
 {
+    /// <param name="folder">Or the synthetic model's name, which holds no files.</param>
     /// <exception cref="ModelFolderException">A file is missing or damaged, or the tokenizer does not fit the model.</exception>
     public static ModelFolder Load(string folder, TimeProvider time)
     {
+        if (SyntheticModel.IsNamedBy(folder))
+        {
+            return SyntheticText.Of(SyntheticModel.Parse(folder), time);
+        }
+
         try
         {
             using var config = Read(Path.Combine(folder, "config.json")) ?? throw new ModelFolderException($"There is no config.json in {folder}: a Hugging Face model folder is expected.");

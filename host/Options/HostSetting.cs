@@ -35,7 +35,7 @@ internal sealed record HostSetting(string Name, string ValueName, string Descrip
 /// <summary>All options of <c>serve</c>.</summary>
 internal static class HostSettings
 {
-    public static readonly HostSetting Model = new("model", "DIR", "Folder of a Hugging Face model. Default: the built-in model.");
+    public static readonly HostSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or synthetic[:key=N,...], which has no weights (engine --help tells the keys). Default: the built-in model.");
     public static readonly HostSetting Engines = new("engines", "N", "Local engines to start, 0 to 64. Default: 2, or 0 where --engine is given.");
     public static readonly HostSetting Engine = new("engine", "URL", "An engine that runs on its own, http://host:port or unix:path. May be given several times.", Many: true);
     public static readonly HostSetting Device = new("device", "NAMES", "Devices of local engines, in turns: cpu, or cuda:0,cuda:1. Default: cpu.");

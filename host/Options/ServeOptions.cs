@@ -5,7 +5,7 @@ namespace ScriptedServe.Host.Options;
 /// <summary>The checked options of <c>serve</c>; each is documented at its <see cref="HostSetting"/>.</summary>
 internal sealed record ServeOptions
 {
-    /// <summary>Null: the built-in model.</summary>
+    /// <summary>A folder, or the synthetic model's name and values. Null: the built-in model.</summary>
     public string? Model { get; init; }
 
     public int Engines { get; init; } = 2;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text.RegularExpressions;
+using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Scripts;
@@ -40,7 +41,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         CheckHost(host, adminToken);
         return new ServeOptions
         {
-            Model = Folder(HostSettings.Model),
+            Model = Model(),
             Engines = engines,
             EngineUrls = urls,
             Devices = Devices(),
@@ -177,6 +178,25 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         if (text is not null && !RouterNames.IsValid(text))
         {
             Bad(HostSettings.Router, text, "a router's name (1 to 64 of a-z, 0-9, '_' and '-', not beginning with '_')");
+        }
+
+        return text;
+    }
+
+    private string? Model()
+    {
+        if (Text(HostSettings.Model) is not { } text || !SyntheticModel.IsNamedBy(text))
+        {
+            return Folder(HostSettings.Model);
+        }
+
+        try
+        {
+            SyntheticModel.Parse(text);
+        }
+        catch (FormatException e)
+        {
+            errors.Add($"{Source(HostSettings.Model)} '{text}': {e.Message}.");
         }
 
         return text;

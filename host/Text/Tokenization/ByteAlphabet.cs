@@ -38,6 +38,8 @@ internal static class ByteAlphabet
         }
     }
 
+    public static char CharacterOf(byte value) => Characters[value];
+
     /// <summary>The byte a character names, or -1.</summary>
     public static int ByteOf(char character) => character < Bytes.Length ? Bytes[character] : -1;
 

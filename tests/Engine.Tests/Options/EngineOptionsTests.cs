@@ -21,7 +21,7 @@ public sealed class EngineOptionsTests
         Assert.Equal((8, 7, 3L << 19, "me"), (options!.PageTokens, options.Limits.MaxSequences, options.KvMemoryBytes, options.EngineId));
         Assert.Equal(["prefill", "fast"], options.Labels);
         Assert.Equal("127.0.0.1:0", options.KvListen.ToString());
-        Assert.True(Directory.Exists(options.ModelFolder));
+        Assert.True(Directory.Exists(options.Model));
     }
 
     [Fact]
@@ -41,6 +41,21 @@ public sealed class EngineOptionsTests
         }
 
         Assert.Equal(9, errors.Count);
+    }
+
+    [Fact]
+    public void A_synthetic_model_takes_the_place_of_a_folder()
+    {
+        var (options, errors) = Read("--model synthetic:vocab=600,layers=3,step-us=2000,token-us=5");
+        Assert.Empty(errors);
+        Assert.Equal(new SyntheticModel { Vocab = 600, Layers = 3, StepUs = 2000, TokenUs = 5 }, SyntheticModel.Parse(options!.Model));
+        Assert.Empty(Read("--model synthetic").Errors);
+
+        var error = Assert.Single(Read("--model synthetic:vocab=9,layers=x,layers=2,speed=1,context=4,context=4").Errors);
+        foreach (var words in new[] { "vocab=9: a whole number from 512 to 262144", "layers=x: a whole number from 1 to 256", "layers is given twice", "'speed=1' is not one of vocab=N, context=N", "context is given twice" })
+        {
+            Assert.Contains(words, error, StringComparison.Ordinal);
+        }
     }
 
     [Theory]

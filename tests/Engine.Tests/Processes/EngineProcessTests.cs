@@ -13,13 +13,14 @@ public sealed class EngineProcessTests : IDisposable
     private string SecretFile => Path.Combine(_folder.FullName, "secret");
 
     [Theory]
-    [InlineData("auto", "shm")]
-    [InlineData("tcp", "tcp")]
-    public async Task Generations_split_over_two_engines_equal_local_ones(string option, string transport)
+    [InlineData("storyteller", "auto", "shm")]
+    [InlineData("storyteller", "tcp", "tcp")]
+    [InlineData("synthetic:vocab=600,layers=3,kv-heads=2,step-us=300,token-us=1", "auto", "shm")]
+    public async Task Generations_split_over_two_engines_equal_local_ones(string model, string option, string transport)
     {
         var secret = ClusterSecret.ReadOrCreate(SecretFile);
-        using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left");
-        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", option, "--max-batch-tokens", "64");
+        using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left", "--model", model);
+        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", option, "--max-batch-tokens", "64", "--model", model);
 
         // Other machines could reach the right one: it wants the token.
         var stranger = await Assert.ThrowsAsync<RpcException>(() => right.Client.GetStatusAsync(new GetStatusRequest(), default));
