@@ -72,7 +72,7 @@ internal sealed class HostApplication : IAsyncDisposable
             loggers.CreateLogger<LocalEngines>());
 
         var traffic = new TrafficStats(time);
-        var traces = new TraceStore();
+        var traces = new TraceStore(options.Traces);
         metrics = new HostMetrics(fleet, traces);
         var limits = options.ScriptLimits;
         var folder = new ScriptFolder(ScriptsFolder);
@@ -80,7 +80,7 @@ internal sealed class HostApplication : IAsyncDisposable
         var compiler = new ScriptCompiler(folder, limits, ScriptApiRules.Default);
         routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>());
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
-        var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout }, time, requestsEnd.Token);
+        var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout, SubCalls = limits.SubCalls }, time, requestsEnd.Token);
         readiness = new Readiness(WhyStillStarting, WhyNoEngine, WhyNoRouter);
 
         // Instances, which the container does not dispose: they end in an order of their own.

@@ -15,8 +15,8 @@ internal static class RequestEndpoints
         });
 
         routes.MapGet("/admin/requests/{id}", (string id) => traces.Find(id) is { Count: > 0 } choices
-            ? AdminReply.Of(View(choices))
-            : AdminReply.Error(StatusCodes.Status404NotFound, "no_such_request", $"Request '{id}' is not known: it never was, or it ended too long ago (the last {traces.Capacity} are kept)."));
+            ? AdminReply.Of(RequestView.Of(choices))
+            : AdminReply.Error(StatusCodes.Status404NotFound, "no_such_request", $"Request '{id}' is not known: it never was, or it ended too long ago (the last {traces.Settings.Requests} are kept, in at most {traces.Settings.Bytes >> 20} MiB; settings trace-requests, trace-mib)."));
     }
 
     private static object List(TraceStore traces, int limit) => new
@@ -32,29 +32,9 @@ internal static class RequestEndpoints
             trace.DurationMs,
             trace.FinishReason,
             trace.Outcome,
+            Fault = trace.Fault == RequestFault.None ? (RequestFault?)null : trace.Fault,
             trace.Error,
             Calls = trace.Calls.Count,
         }),
     };
-
-    /// <summary>The first choice's fields, as with n = 1, and the further choices of a request with n > 1.</summary>
-    private static object View(IReadOnlyList<RequestTrace> choices)
-    {
-        var first = choices[0];
-        return new
-        {
-            first.Id,
-            first.Router,
-            first.Started,
-            first.PromptTokens,
-            first.OutputTokens,
-            first.TtftMs,
-            first.DurationMs,
-            first.FinishReason,
-            first.Outcome,
-            first.Error,
-            first.Calls,
-            Choices = choices.Count > 1 ? choices.Skip(1) : null,
-        };
-    }
 }

@@ -117,29 +117,9 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
     public async Task<int> TraceAsync(string id, CancellationToken cancellationToken)
     {
         var reply = await host.SendAsync(HttpMethod.Get, $"admin/requests/{Uri.EscapeDataString(id)}", null, cancellationToken);
-        JsonNode?[] choices = [reply, .. Rows(reply?["choices"], "choices")];
-        foreach (var trace in choices)
+        foreach (var choice in Rows(reply?["choices"], "choices").Prepend(reply).OfType<JsonNode>())
         {
-            await output.WriteLineAsync($"{trace?["id"]}  {trace?["router"]}  {trace?["outcome"]}  prompt {trace?["prompt_tokens"]}, output {trace?["output_tokens"]} tokens, first after {Ms(trace?["ttft_ms"])}, ended after {Ms(trace?["duration_ms"])}{(trace?["error"] is { } error ? $"  {error}" : "")}");
-            var table = new Table("START", "TOOK", "ENGINE", "CALL", "WINDOW", "MATCHED", "SENT", "CACHED", "COMPUTED", "BYTES", "VIA", "OUTCOME");
-            foreach (var call in Rows(trace?["calls"], "calls"))
-            {
-                table.Add(
-                    Ms(call?["start_ms"]),
-                    Ms(call?["duration_ms"]),
-                    call?["to"] is { } to ? $"{call["engine"]} -> {to}" : call?["engine"],
-                    call?["call"],
-                    call?["begin"] is null ? "" : $"[{call["begin"]}, {call["end"]})",
-                    call?["matched_tokens"],
-                    call?["sent_tokens"],
-                    call?["cached_tokens"],
-                    call?["computed_tokens"],
-                    call?["bytes"],
-                    call?["transport"],
-                    call?["error"] is { } why ? $"{call["outcome"]}: {why}" : call?["outcome"]);
-            }
-
-            table.Write(output);
+            TraceTimeline.Write(choice, output);
         }
 
         return 0;
@@ -195,8 +175,6 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
     }
 
     private static int Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<int>(out var number) ? number : 0;
-
-    private static string Ms(JsonNode? node) => node is JsonValue value && value.TryGetValue<double>(out var ms) ? ms.ToString("0.0", CultureInfo.InvariantCulture) + " ms" : "-";
 
     private static IEnumerable<JsonNode?> Rows(JsonNode? node, string key) => node as JsonArray ?? node?[key] as JsonArray ?? [];
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using ScriptedServe.Contracts;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 
 namespace ScriptedServe.Host.Engines;
 
@@ -24,15 +25,21 @@ internal sealed class EngineCall : IDisposable
     /// <param name="eachChunk">True: the timeout runs anew with each <see cref="Waits"/>.</param>
     /// <exception cref="EngineException">The engine cannot be reached.</exception>
     /// <exception cref="InvalidOperationException">The request has ended.</exception>
+    /// <exception cref="ScriptLimitException">The request has made all the calls it may.</exception>
     public EngineCall(HostEngine engine, HostRequest request, SubCall trace, bool eachChunk = false)
     {
         this.engine = engine;
         this.request = request;
         Trace = trace;
-        if (!request.Scope.TryEnterCall())
+        switch (request.Scope.EnterCall())
         {
-            request.Trace.End(trace, CallOutcome.Failed, "the request had ended");
-            throw new InvalidOperationException($"{trace.Call} on {engine.Id}: request {request.Id} has ended; a router makes calls only while it handles the request.");
+            case CallEntry.HasEnded:
+                request.Trace.End(trace, CallOutcome.Failed, "the request had ended");
+                throw new InvalidOperationException($"{trace.Call} on {engine.Id}: request {request.Id} has ended; a router makes calls only while it handles the request.");
+            case CallEntry.TooMany:
+                var limit = string.Create(CultureInfo.InvariantCulture, $"{request.Trace.Router} made more than {request.Scope.MostCalls} calls on engines for one request (setting script-subcalls)");
+                request.Trace.End(trace, CallOutcome.Failed, limit);
+                throw ScriptGuard.Passed(limit);
         }
 
         if (engine.Member.Connection is not { } connection)

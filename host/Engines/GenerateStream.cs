@@ -1,6 +1,7 @@
 using ScriptedServe.Contracts;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 using Wire = ScriptedServe.Contracts.V1;
 
 namespace ScriptedServe.Host.Engines;
@@ -10,7 +11,7 @@ namespace ScriptedServe.Host.Engines;
 /// request's end then closes the stream from outside, at once if the router is not inside <see cref="MoveNextAsync"/>, else as
 /// soon as that returns.
 /// </summary>
-internal sealed class GenerateStream(HostEngine engine, HostRequest request, HostReservation? reservation, int? begin)
+internal sealed class GenerateStream(HostEngine engine, HostRequest request, HostReservation? reservation, int? begin, CallArguments given)
     : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>, IRequestHold
 {
     private const int Idle = 0;
@@ -61,6 +62,8 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
                 return false;
         }
 
+        var script = ScriptScope.Current;
+        script?.Leave();
         try
         {
             if (call is null)
@@ -102,6 +105,8 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             {
                 await CloseAsync();
             }
+
+            script?.Resume();
         }
     }
 
@@ -118,9 +123,9 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             await reservation.Release();
         }
 
-        call = new EngineCall(engine, request, request.Trace.Begin(engine.Id, "StartGenerate", begin ?? 0, request.Length), eachChunk: true);
+        call = new EngineCall(engine, request, request.Trace.Begin(engine.Id, "StartGenerate", begin ?? 0, request.Length, given), eachChunk: true);
         request.Scope.Hold(this, this);
-        var known = Math.Max(useReservation ? begin ?? 0 : 0, engine.CachedTokens(request));
+        var known = Math.Max(useReservation ? begin ?? 0 : 0, engine.CachedPrefix(request));
         work = engine.Member.Work.Begin(Math.Max(1, request.Length - known));
         if (useReservation && !reservation!.TryUse())
         {

@@ -1,7 +1,9 @@
 using System.Globalization;
 using ScriptedServe.Contracts;
 using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Requests.Explain;
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 using Wire = ScriptedServe.Contracts.V1;
 
 namespace ScriptedServe.Host.Engines;
@@ -24,14 +26,31 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         get
         {
             var load = Member.LastStatus?.Load ?? new Wire.EngineLoad();
-            return new EngineLoad(load.Waiting, load.Running, load.PrefillTokensQueued, load.KvPagesFree, load.KvPagesTotal, Member.Work.Calls);
+            var seen = new EngineLoad(load.Waiting, load.Running, load.PrefillTokensQueued, load.KvPagesFree, load.KvPagesTotal, Member.Work.Calls);
+            if (RequestTrace.OfScript is { } trace)
+            {
+                trace.Decided(new LoadRead(trace.ElapsedMs, Id, seen));
+            }
+
+            return seen;
         }
     }
 
-    public override int CachedTokens(Request request) => CachedTokens(Own(request, nameof(CachedTokens)));
+    public override int CachedTokens(Request request)
+    {
+        var cached = CachedPrefix(request);
+        if (RequestTrace.OfScript is { } trace)
+        {
+            trace.Decided(new CachedRead(trace.ElapsedMs, Id, cached));
+        }
+
+        return cached;
+    }
 
     public override async Task<KvReservation> PrepRecv(Request request, int? end = null)
     {
+        var script = ScriptScope.Current;
+        script?.Leave();
         var own = Own(request, nameof(PrepRecv));
         var stop = Window.Resolve(end ?? own.Length, own.Length, "PrepRecv: end");
         var wire = new Wire.PrepRecvRequest { RequestId = own.Id, End = stop };
@@ -42,7 +61,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         var handedOver = false;
         try
         {
-            using var call = new EngineCall(this, own, own.Trace.Begin(Id, "PrepRecv", 0, stop));
+            using var call = new EngineCall(this, own, own.Trace.Begin(Id, "PrepRecv", 0, stop, new CallArguments(null, end, null)));
             try
             {
                 var reply = await call.Api.PrepRecvAsync(wire, call.Token);
@@ -63,11 +82,15 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
             {
                 work.Dispose();
             }
+
+            script?.Resume();
         }
     }
 
     public override async Task<SendResult> RemoteSend(Request request, KvReservation to, int? begin = null, int? end = null)
     {
+        var script = ScriptScope.Current;
+        script?.Leave();
         var own = Own(request, nameof(RemoteSend));
         var target = Own(to, own, nameof(RemoteSend));
         var start = Window.Resolve(begin ?? target.MatchedTokens, own.Length, "RemoteSend: begin");
@@ -77,21 +100,22 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
             throw new ArgumentOutOfRangeException(nameof(end), Text($"RemoteSend: end = {stop} is past the reservation's end, {target.End}."));
         }
 
+        var given = new CallArguments(begin, end, target.Engine.Id);
         if (start >= stop)
         {
-            return Skip(own, target, start, stop, "nothing to send");
+            return Skip(own, target, start, stop, given, "nothing to send");
         }
 
         if (ReferenceEquals(target.Engine, this))
         {
             target.ComputeInPlace = true;
-            return Skip(own, target, start, stop, "sender and receiver are the same engine: it computes in place");
+            return Skip(own, target, start, stop, given, "sender and receiver are the same engine: it computes in place");
         }
 
         var wire = new Wire.RemoteSendRequest { RequestId = own.Id, KvAddress = target.KvAddress, Begin = start, End = stop };
         AddTokens(wire.TokenIds, own.Tokens);
-        using var work = Member.Work.Begin(Math.Max(0, stop - CachedTokens(own)));
-        using var call = new EngineCall(this, own, own.Trace.Begin(Id, "RemoteSend", start, stop));
+        using var work = Member.Work.Begin(Math.Max(0, stop - CachedPrefix(own)));
+        using var call = new EngineCall(this, own, own.Trace.Begin(Id, "RemoteSend", start, stop, given));
         call.Trace.To = target.Engine.Id;
         try
         {
@@ -111,6 +135,10 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         {
             throw call.Failed(e);
         }
+        finally
+        {
+            script?.Resume();
+        }
     }
 
     public override IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null)
@@ -123,7 +151,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         }
 
         var from = begin is { } given ? Window.Resolve(given, own.Length, "StartGenerate: begin") : reservation?.End;
-        return new GenerateStream(this, own, reservation, from);
+        return new GenerateStream(this, own, reservation, from, new CallArguments(begin, null, reservation?.Engine.Id));
     }
 
     /// <summary>A call that does no work on the engine and must happen whatever became of the request: Release, Abort.</summary>
@@ -150,7 +178,10 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         }
     }
 
-    public int CachedTokens(HostRequest request) =>
+    /// <summary>As <see cref="CachedTokens(Request)"/>, for the host's own use: it is no decision of the script.</summary>
+    public int CachedPrefix(Request request) => CachedPrefix(Own(request, nameof(CachedTokens)));
+
+    public int CachedPrefix(HostRequest request) =>
         Member.LastStatus?.Layout?.PageTokens is > 0 and var pageTokens ? Member.Prefixes.LeadingPages(request.PrefixHashes(pageTokens)) * pageTokens : 0;
 
     internal static void AddTokens(Google.Protobuf.Collections.RepeatedField<int> field, ReadOnlyMemory<int> tokens)
@@ -186,9 +217,9 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
             : own;
     }
 
-    private SendResult Skip(HostRequest request, HostReservation target, int begin, int end, string why)
+    private SendResult Skip(HostRequest request, HostReservation target, int begin, int end, CallArguments given, string why)
     {
-        var trace = request.Trace.Begin(Id, "RemoteSend", begin, end);
+        var trace = request.Trace.Begin(Id, "RemoteSend", begin, end, given);
         trace.To = target.Engine.Id;
         trace.SentTokens = 0;
         trace.Bytes = 0;

@@ -1,4 +1,6 @@
 using System.Collections.Frozen;
+using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Requests.Explain;
 using ScriptedServe.Scripting;
 
 namespace ScriptedServe.Host.Engines;
@@ -69,7 +71,19 @@ internal sealed class HostFleet(FleetSnapshot first) : Fleet
     public override Engine? Find(string id)
     {
         ArgumentNullException.ThrowIfNull(id);
-        return Current.Find(id);
+        var found = Current.Find(id);
+        if (RequestTrace.OfScript is { } trace)
+        {
+            var choice = new Choice(trace.ElapsedMs, ChoiceKind.Find, id, found is null ? 0 : 1);
+            if (found is not null)
+            {
+                choice.Made(new Candidate(id, -1, -1, -1));
+            }
+
+            trace.Decided(choice);
+        }
+
+        return found;
     }
 
     /// <summary>Enumerates one snapshot, whatever happens to the fleet meanwhile.</summary>

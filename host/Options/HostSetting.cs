@@ -61,6 +61,8 @@ internal static class HostSettings
         (new("script-load-files", "N", "Files one script may #load in all. Default: 64."), static (limits, value) => limits.LoadFiles = value),
         (new("script-budget-ms", "MS", "Thread time of a script between two awaits. Default: 250."), static (limits, value) => limits.BudgetMs = value),
         (new("script-budget-mib", "MIB", "Memory a script may allocate between two awaits. Default: 256."), static (limits, value) => limits.BudgetMib = value),
+        (new("script-request-ms", "MS", "Thread time of a script for one request in all. Default: 10000."), static (limits, value) => limits.RequestMs = value),
+        (new("script-subcalls", "N", "Calls on engines that one request may make. Default: 64."), static (limits, value) => limits.SubCalls = value),
         (new("script-cancel-grace-ms", "MS", "How long a cancelled script may go on. Default: 1000."), static (limits, value) => limits.CancelGraceMs = value),
         (new("script-load-ms", "MS", "How long a script may take to load or unload. Default: 5000."), static (limits, value) => limits.LoadMs = value),
         (new("plan-interval-ms", "MS", "Between two calls of PlanStrategy. Default: 1000."), static (limits, value) => limits.PlanIntervalMs = value),
@@ -70,6 +72,11 @@ internal static class HostSettings
         (new("router-history", "N", "Versions of a router that are remembered after they were unloaded. Default: 50."), static (limits, value) => limits.History = value),
     ];
 
+    public static readonly HostSetting TraceRequests = new("trace-requests", "N", "Ended requests that /admin/requests remembers, 0 to 1000000. Default: 2000.");
+    public static readonly HostSetting TraceMib = new("trace-mib", "MIB", "Memory for them, about, 1 to 16384. Default: 32.");
+    public static readonly HostSetting TraceEntries = new("trace-entries", "N", "Decisions and log lines of a script that are kept for one request, 0 to 10000. Default: 64.");
+    public static readonly HostSetting TraceLineChars = new("trace-line-chars", "N", "Longest log line or error that is kept for a request, 16 to 100000 characters. Default: 500.");
+
     public static readonly HostSetting WatchQuiet = new("watch-quiet-ms", "MS", "Quiet time after a change in the scripts folder before it is read, 0 to 10000. Default: 100.");
     public static readonly HostSetting WatchRescan = new("watch-rescan-ms", "MS", "Between two looks at the scripts folder where no change is reported, 100 to 3600000. Default: 2000.");
 
@@ -77,5 +84,6 @@ internal static class HostSettings
     [
         Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), WatchQuiet, WatchRescan,
+        TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];
 }

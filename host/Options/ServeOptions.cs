@@ -1,3 +1,4 @@
+using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
 
 namespace ScriptedServe.Host.Options;
@@ -41,6 +42,8 @@ internal sealed record ServeOptions
     public TimeSpan CallTimeout { get; init; } = TimeSpan.FromSeconds(120);
 
     public TimeSpan EngineStartTimeout { get; init; } = TimeSpan.FromSeconds(120);
+
+    public TraceSettings Traces { get; init; } = TraceSettings.Default;
 
     public ScriptLimits ScriptLimits { get; init; } = new();
 

@@ -4,6 +4,7 @@ using System.Text.RegularExpressions;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Host.Admin;
+using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
 
 namespace ScriptedServe.Host.Options;
@@ -58,6 +59,13 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             RequestTimeout = Seconds(HostSettings.RequestTimeout, defaults.RequestTimeout),
             CallTimeout = Seconds(HostSettings.CallTimeout, defaults.CallTimeout),
             EngineStartTimeout = Seconds(HostSettings.EngineStartTimeout, defaults.EngineStartTimeout),
+            Traces = new TraceSettings
+            {
+                Requests = Integer(HostSettings.TraceRequests, defaults.Traces.Requests, 0, 1_000_000),
+                Bytes = (long)Integer(HostSettings.TraceMib, (int)(defaults.Traces.Bytes >> 20), 1, 16_384) << 20,
+                Entries = Integer(HostSettings.TraceEntries, defaults.Traces.Entries, 0, 10_000),
+                LineChars = Integer(HostSettings.TraceLineChars, defaults.Traces.LineChars, 16, 100_000),
+            },
             ScriptLimits = Limits(),
             ScriptWatcher = new ScriptWatcherOptions
             {

@@ -9,6 +9,9 @@ public sealed record RequestSettings
     /// <summary>For a whole request, where the client sets no deadline. <c>--request-timeout</c>, default 10 min.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>Calls on engines that one request may make; see <see cref="ScriptLimits.SubCalls"/>.</summary>
+    public int SubCalls { get; init; } = 64;
+
     /// <summary>How long the end of a request waits for a script that does not observe its cancellation; it is left to itself then.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
 }
@@ -36,7 +39,7 @@ internal sealed class RequestRunner(
     {
         ArgumentNullException.ThrowIfNull(spec);
         var lease = routers.Acquire(spec.Router);
-        var trace = new RequestTrace(spec.Id, $"{lease.Name}@{lease.Version}", spec.PromptTokens.Length, Time, observer.CallEnded);
+        var trace = new RequestTrace(spec.Id, $"{lease.Name}@{lease.Version}", spec.PromptTokens.Length, Time, observer.CallEnded, traces.Settings);
         traces.Add(trace);
         traffic.Arrived(spec.PromptTokens.Length);
         return new RoutedRequest(this, spec, lease, trace);

@@ -10,6 +10,18 @@ internal interface IRequestHold
     Task EndAsync();
 }
 
+/// <summary>What becomes of a call that a script wants to make.</summary>
+internal enum CallEntry
+{
+    LetIn,
+
+    /// <summary>The request is over; a call would leave something behind.</summary>
+    HasEnded,
+
+    /// <summary>The request has made all the calls it may.</summary>
+    TooMany,
+}
+
 /// <summary>
 /// All that a request holds on engines: its running calls, open streams and unused reservations. Ending the scope
 /// 1. refuses new calls, 2. cancels running ones, 3. closes streams that nobody reads, 4. waits for calls to settle,
@@ -24,6 +36,7 @@ internal sealed class RequestScope : IDisposable
     private readonly CancellationTokenSource cancel;
     private readonly TimeProvider time;
     private readonly TimeSpan patience;
+    private int calls;
     private int runningCalls;
     private TaskCompletionSource? settled;
     private Task? ending;
@@ -53,18 +66,27 @@ internal sealed class RequestScope : IDisposable
         }
     }
 
-    /// <summary>Registers a call that runs; false once the scope has ended. Pair with <see cref="ExitCall"/>.</summary>
-    public bool TryEnterCall()
+    /// <summary>Calls that may be made in all.</summary>
+    public int MostCalls { get; init; } = int.MaxValue;
+
+    /// <summary>Registers a call that runs. Pair with <see cref="ExitCall"/> if it was let in.</summary>
+    public CallEntry EnterCall()
     {
         lock (gate)
         {
             if (ending is not null)
             {
-                return false;
+                return CallEntry.HasEnded;
             }
 
+            if (calls >= MostCalls)
+            {
+                return CallEntry.TooMany;
+            }
+
+            calls++;
             runningCalls++;
-            return true;
+            return CallEntry.LetIn;
         }
     }
 
@@ -103,7 +125,7 @@ internal sealed class RequestScope : IDisposable
     public Task EndAsync()
     {
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Task calls;
+        Task running;
         lock (gate)
         {
             if (ending is not null)
@@ -114,27 +136,27 @@ internal sealed class RequestScope : IDisposable
             ending = done.Task;
             if (runningCalls == 0)
             {
-                calls = Task.CompletedTask;
+                running = Task.CompletedTask;
             }
             else
             {
                 settled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                calls = settled.Task;
+                running = settled.Task;
             }
         }
 
-        return EndCoreAsync(calls, done);
+        return EndCoreAsync(running, done);
     }
 
     public void Dispose() => cancel.Dispose();
 
-    private async Task EndCoreAsync(Task calls, TaskCompletionSource done)
+    private async Task EndCoreAsync(Task running, TaskCompletionSource done)
     {
         try
         {
             await cancel.CancelAsync();
             await EndHolds(hold => hold.IsOpenCall);
-            await calls.WaitAsync(patience, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await running.WaitAsync(patience, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await EndHolds(static _ => true);
         }
         finally

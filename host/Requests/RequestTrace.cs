@@ -1,23 +1,34 @@
+using ScriptedServe.Host.Requests.Explain;
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 
 namespace ScriptedServe.Host.Requests;
 
-/// <summary>What is told of one request: where it stands, and every sub-call it made. Thread-safe; keeps no object of a script alive.</summary>
-public sealed class RequestTrace
+/// <summary>
+/// What is told of one request: where it stands, every sub-call it made, and what its script saw, decided and said. Thread-safe; keeps no
+/// object of a script alive.
+/// </summary>
+public sealed class RequestTrace : ScriptRecord
 {
+    private const int FixedBytes = 400;
+    private const int CallBytes = 360;
+
     private readonly Lock gate = new();
-    private readonly List<SubCall> calls = [];
+    private readonly List<SubCall> calls = new(4);
     private readonly TimeProvider time;
+    private readonly TraceSettings settings;
     private readonly long startStamp;
     private readonly Action<SubCall>? callEnded;
+    private DecisionLog? decisions;
 
-    internal RequestTrace(string id, string router, int promptTokens, TimeProvider time, Action<SubCall>? callEnded = null)
+    internal RequestTrace(string id, string router, int promptTokens, TimeProvider time, Action<SubCall>? callEnded = null, TraceSettings? settings = null)
     {
         Id = id;
         Router = router;
         PromptTokens = promptTokens;
         this.time = time;
         this.callEnded = callEnded;
+        this.settings = settings ?? TraceSettings.Default;
         startStamp = time.GetTimestamp();
         Started = time.GetUtcNow();
     }
@@ -42,6 +53,9 @@ public sealed class RequestTrace
 
     public CallOutcome Outcome { get; private set; } = CallOutcome.Running;
 
+    /// <summary>Whose fault the failure was; none unless it failed.</summary>
+    public RequestFault Fault { get; private set; }
+
     public string? Error { get; private set; }
 
     /// <summary>In the order of their starts; a copy.</summary>
@@ -56,12 +70,55 @@ public sealed class RequestTrace
         }
     }
 
+    /// <summary>The trace of the request whose script runs on this thread, if it wants to be told of decisions.</summary>
+    internal static RequestTrace? OfScript => ScriptScope.Current?.Record is RequestTrace { settings.Entries: > 0 } trace ? trace : null;
+
     /// <summary>Milliseconds since the request's arrival.</summary>
     internal double ElapsedMs => time.GetElapsedTime(startStamp).TotalMilliseconds;
 
-    internal SubCall Begin(string engine, string call, int? begin = null, int? end = null)
+    /// <summary>Memory it holds, about.</summary>
+    internal int SizeBytes
     {
-        var started = new SubCall(engine, call, begin, end, ElapsedMs);
+        get
+        {
+            lock (gate)
+            {
+                return FixedBytes + (calls.Count * CallBytes) + (decisions?.SizeBytes ?? 0) + (2 * (Error?.Length ?? 0));
+            }
+        }
+    }
+
+    /// <summary>What the script saw, decided and said, in order, and how much more there was than is kept; a copy.</summary>
+    internal (IReadOnlyList<Decision> Kept, int Dropped) Decisions
+    {
+        get
+        {
+            lock (gate)
+            {
+                return decisions is null ? ([], 0) : ([.. decisions.Entries], decisions.Dropped);
+            }
+        }
+    }
+
+    public override void Wrote(bool isWarning, string line)
+    {
+        if (settings.Entries > 0)
+        {
+            Decided(new LogLine(ElapsedMs, isWarning, Shorten(line)));
+        }
+    }
+
+    internal void Decided(Decision decision)
+    {
+        lock (gate)
+        {
+            (decisions ??= new DecisionLog(settings.Entries)).Add(decision);
+        }
+    }
+
+    internal SubCall Begin(string engine, string call, int? begin = null, int? end = null, CallArguments given = default)
+    {
+        var started = new SubCall(engine, call, begin, end, ElapsedMs) { Given = given };
         lock (gate)
         {
             calls.Add(started);
@@ -81,7 +138,7 @@ public sealed class RequestTrace
             }
 
             call.DurationMs = ElapsedMs - call.StartMs;
-            call.Error = error;
+            call.Error = Shorten(error);
             call.Outcome = outcome;
         }
 
@@ -98,7 +155,7 @@ public sealed class RequestTrace
     }
 
     /// <summary>Settles the request; later settlements change nothing.</summary>
-    internal bool End(CallOutcome outcome, FinishReason? finish = null, string? error = null)
+    internal bool End(CallOutcome outcome, FinishReason? finish = null, string? error = null, RequestFault fault = RequestFault.None)
     {
         lock (gate)
         {
@@ -109,9 +166,14 @@ public sealed class RequestTrace
 
             DurationMs = ElapsedMs;
             FinishReason = finish;
-            Error = error;
+            Error = Shorten(error);
+            Fault = fault;
             Outcome = outcome;
             return true;
         }
     }
+
+    /// <summary>A text from a script or an engine can be of any length.</summary>
+    [return: System.Diagnostics.CodeAnalysis.NotNullIfNotNull(nameof(text))]
+    private string? Shorten(string? text) => text?.Length > settings.LineChars ? string.Concat(text.AsSpan(0, settings.LineChars), "…") : text;
 }

@@ -60,12 +60,12 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     {
         var left = (spec.Deadline - runner.Time.GetUtcNow()) ?? runner.Settings.Timeout;
         deadline = left > TimeSpan.Zero ? new CancellationTokenSource(left, runner.Time) : new CancellationTokenSource(TimeSpan.Zero);
-        scope = new RequestScope(runner.Time, runner.Settings.Patience, client, deadline.Token, runner.HostStopping);
+        scope = new RequestScope(runner.Time, runner.Settings.Patience, client, deadline.Token, runner.HostStopping) { MostCalls = runner.Settings.SubCalls };
         check = new RouterStreamCheck(Router, spec.PromptTokens.Length, spec.Sampling, runner.Fleet.Model?.VocabSize ?? 0);
         var request = new HostRequest(spec, emitted: default, trace, scope);
         try
         {
-            script = lease.HandleRequest(request).GetAsyncEnumerator(scope.Token);
+            script = lease.HandleRequest(request, trace).GetAsyncEnumerator(scope.Token);
         }
         catch (Exception e)
         {
@@ -90,6 +90,9 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
                 {
                     return chunk;
                 }
+
+                // A script that yields nothing over and over, without ever waiting, ends with its request.
+                scope!.Token.ThrowIfCancellationRequested();
             }
         }
         catch (Exception e)
@@ -208,18 +211,25 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     {
         // Left in the middle by a caller that was not cancelled: it had what it wanted, as with a stop string.
         var finish = check?.Finish ?? (failure is null && check?.Emitted > 0 && !client.IsCancellationRequested ? FinishReason.Stop : null);
-        var (outcome, error) = failure switch
+        var (outcome, error, fault) = failure switch
         {
-            OperationCanceledException => (CallOutcome.Cancelled, failure.Message),
-            not null => (CallOutcome.Failed, failure.Message),
-            null when finish is null => (CallOutcome.Cancelled, "the client stopped listening"),
-            null => (CallOutcome.Ok, null),
+            OperationCanceledException => (CallOutcome.Cancelled, failure.Message, RequestFault.None),
+            not null => (CallOutcome.Failed, failure.Message, FaultOf(failure)),
+            null when finish is null => (CallOutcome.Cancelled, "the client stopped listening", RequestFault.None),
+            null => (CallOutcome.Ok, null, RequestFault.None),
         };
-        if (trace.End(outcome, finish, error))
+        if (trace.End(outcome, finish, error, fault))
         {
             runner.Ended(lease.Name, trace);
         }
     }
+
+    private RequestFault FaultOf(Exception failed) => failed switch
+    {
+        EngineException { Error: EngineError.Cancelled } when deadline!.IsCancellationRequested => RequestFault.Timeout,
+        EngineException { EngineId: "" } when runner.HostStopping.IsCancellationRequested => RequestFault.Stopping,
+        _ => RequestFaults.Of(failed),
+    };
 
     private static async Task<bool> WithResult(Task task)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Serialization;
 
 namespace ScriptedServe.Host.Requests;
@@ -14,6 +15,25 @@ public enum CallOutcome
     /// <summary>The client left, or the router stopped listening.</summary>
     Cancelled,
     Failed,
+}
+
+/// <summary>What a script passed to a sub-call; null where it left it to the call.</summary>
+/// <param name="Begin">As given: negative ones count from the end.</param>
+/// <param name="End">As given: negative ones count from the end.</param>
+/// <param name="Kv">The engine of the reservation it passed.</param>
+internal readonly record struct CallArguments(int? Begin, int? End, string? Kv)
+{
+    /// <summary>As in <c>kv on engine-1, end: -1</c>; null if it passed none.</summary>
+    public string? Words
+    {
+        get
+        {
+            string?[] words = [Kv is null ? null : $"kv on {Kv}", Begin is { } begin ? Text($"begin: {begin}") : null, End is { } end ? Text($"end: {end}") : null];
+            return words.Any(word => word is not null) ? string.Join(", ", words.Where(word => word is not null)) : null;
+        }
+    }
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }
 
 /// <summary>
@@ -44,6 +64,9 @@ public sealed class SubCall
 
     /// <summary>The engine that holds the reservation written to.</summary>
     public string? To { get; internal set; }
+
+    /// <summary>What the script passed, besides the request.</summary>
+    public string? Arguments => Given.Words;
 
     public double StartMs { get; }
 
@@ -78,6 +101,8 @@ public sealed class SubCall
     public long? TransferUs { get; internal set; }
 
     public long? DecodeUs { get; internal set; }
+
+    internal CallArguments Given { get; init; }
 
     [JsonIgnore]
     internal bool HasEnded => Outcome != CallOutcome.Running;

@@ -2,18 +2,19 @@ namespace ScriptedServe.Host.Requests;
 
 /// <summary>
 /// The traces of requests that run and of the last that ended. Choices of one client request (<c>req-x</c>, <c>req-x-1</c>, …)
-/// are found under the first one's id. Bounded: running ones are as many as there are, of ended ones the latest stay. Thread-safe.
+/// are found under the first one's id. Bounded: running ones are as many as there are; of ended ones the latest stay, as many as count
+/// and memory allow. Thread-safe.
 /// </summary>
-public sealed class TraceStore(int capacity = 2000)
+public sealed class TraceStore(TraceSettings settings)
 {
     private readonly Lock gate = new();
     private readonly Dictionary<string, List<RequestTrace>> byBase = new(StringComparer.Ordinal);
     private readonly LinkedList<RequestTrace> running = [];
     private readonly Dictionary<RequestTrace, LinkedListNode<RequestTrace>> nodes = [];
-    private readonly Queue<RequestTrace> ended = new();
+    private readonly Queue<(RequestTrace Trace, int Bytes)> ended = new();
+    private long endedBytes;
 
-    /// <summary>Ended requests that are kept.</summary>
-    public int Capacity => capacity;
+    public TraceSettings Settings { get; } = settings;
 
     public int RunningCount
     {
@@ -41,7 +42,7 @@ public sealed class TraceStore(int capacity = 2000)
         }
     }
 
-    /// <summary>Moves a trace from the running to the ended ones; the oldest ended one past the capacity is forgotten.</summary>
+    /// <summary>Moves a trace from the running to the ended ones; the oldest ended ones past the bounds are forgotten.</summary>
     internal void Ended(RequestTrace trace)
     {
         lock (gate)
@@ -52,10 +53,14 @@ public sealed class TraceStore(int capacity = 2000)
             }
 
             running.Remove(node);
-            ended.Enqueue(trace);
-            while (ended.Count > capacity)
+            var bytes = trace.SizeBytes;
+            ended.Enqueue((trace, bytes));
+            endedBytes += bytes;
+            while (ended.Count > Settings.Requests || endedBytes > Settings.Bytes)
             {
-                Forget_NeedsLock(ended.Dequeue());
+                var (oldest, freed) = ended.Dequeue();
+                endedBytes -= freed;
+                Forget_NeedsLock(oldest);
             }
         }
     }
@@ -79,7 +84,7 @@ public sealed class TraceStore(int capacity = 2000)
     {
         lock (gate)
         {
-            return [.. running.Reverse().Concat(ended.Reverse()).Take(count)];
+            return [.. running.Reverse().Concat(ended.Reverse().Select(kept => kept.Trace)).Take(count)];
         }
     }
 

@@ -1,4 +1,5 @@
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 
 namespace ScriptedServe.Host.Scripts;
 
@@ -19,7 +20,8 @@ public interface IRouterLease : IDisposable
     int Version { get; }
 
     /// <summary>Runs the version's entry point. Errors of the script pass through as they are.</summary>
-    IAsyncEnumerable<Chunk> HandleRequest(Request request);
+    /// <param name="record">Where what the script does is written down, or null.</param>
+    IAsyncEnumerable<Chunk> HandleRequest(Request request, ScriptRecord? record = null);
 }
 
 /// <summary>The router a request asked for is not loaded.</summary>

@@ -21,7 +21,9 @@ public sealed class RouterGlobalsSource(
 
         private void Write(LogLevel level, string message)
         {
-            if (ScriptScope.Current?.RequestId is { } request)
+            var scope = ScriptScope.Current;
+            scope?.Record?.Wrote(level == LogLevel.Warning, message ?? "");
+            if (scope?.RequestId is { } request)
             {
                 log.Log(level, "{Router} {Request}: {Message}", router, request, message);
             }

@@ -13,10 +13,10 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
 
     public int Version { get; } = version.Number;
 
-    public IAsyncEnumerable<Chunk> HandleRequest(Request request)
+    public IAsyncEnumerable<Chunk> HandleRequest(Request request, ScriptRecord? record = null)
     {
         var pinned = _version ?? throw new ObjectDisposedException(nameof(RouterLease));
-        return new Stream(pinned, new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled), request);
+        return new Stream(pinned, new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled, record), request);
     }
 
     public void Dispose() => Interlocked.Exchange(ref _version, null)?.Unpin();
@@ -56,14 +56,30 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
             {
                 throw;
             }
+            finally
+            {
+                scope.Leave();
+            }
         }
 
         public ValueTask DisposeAsync()
         {
-            scope.Enter();
             var inner = _inner;
             _inner = null;
-            return inner?.DisposeAsync() ?? ValueTask.CompletedTask;
+            if (inner is null)
+            {
+                return ValueTask.CompletedTask;
+            }
+
+            scope.Enter();
+            try
+            {
+                return inner.DisposeAsync();
+            }
+            finally
+            {
+                scope.Leave();
+            }
         }
 
         [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
@@ -76,6 +92,11 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
             catch (Exception e) when (Counted(e))
             {
                 throw;
+            }
+            finally
+            {
+                // The script's yield resumes this on its own thread, and the host's work goes on from here.
+                scope.Leave();
             }
         }
 

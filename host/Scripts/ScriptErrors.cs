@@ -12,7 +12,7 @@ public static class ScriptErrors
     {
         for (var e = Unwrap(exception); e is not null; e = e.InnerException)
         {
-            if (e is ScriptLimitException limit)
+            if (e is ScriptLimitException { Line: > 0 } limit)
             {
                 return (limit.File, limit.Line);
             }
@@ -33,9 +33,8 @@ public static class ScriptErrors
     public static string Describe(Exception exception)
     {
         var cause = Unwrap(exception);
-        return cause is not ScriptLimitException && Locate(exception) is var (file, line)
-            ? $"{file}({line}): {cause.GetType().Name}: {cause.Message}"
-            : $"{(cause is ScriptLimitException ? "" : cause.GetType().Name + ": ")}{cause.Message}";
+        var what = $"{(cause is ScriptLimitException ? "" : cause.GetType().Name + ": ")}{cause.Message}";
+        return cause is not ScriptLimitException { Line: > 0 } && Locate(exception) is var (file, line) ? $"{file}({line}): {what}" : what;
     }
 
     /// <summary>What the script threw, without the wrappers that reflection and static initialisers put around it.</summary>

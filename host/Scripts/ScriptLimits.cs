@@ -20,6 +20,12 @@ public sealed class ScriptLimits
     /// <summary>Bytes allocated between two awaits, MiB (default 256; 1 to 16384). Setting: script-budget-mib.</summary>
     public int BudgetMib { get; set; } = 256;
 
+    /// <summary>Thread time of a request in all, milliseconds (default 10000; 1 to 3600000). Setting: script-request-ms.</summary>
+    public int RequestMs { get; set; } = 10_000;
+
+    /// <summary>Calls of PrepRecv, RemoteSend and StartGenerate that one request may make (default 64; 1 to 100000). Setting: script-subcalls.</summary>
+    public int SubCalls { get; set; } = 64;
+
     /// <summary>How long a cancelled call may go on, milliseconds (default 1000; 0 to 60000). Setting: script-cancel-grace-ms.</summary>
     public int CancelGraceMs { get; set; } = 1000;
 
@@ -53,6 +59,8 @@ public sealed class ScriptLimits
         Range("script-load-files", LoadFiles, 0, 1024);
         Range("script-budget-ms", BudgetMs, 1, 60_000);
         Range("script-budget-mib", BudgetMib, 1, 16_384);
+        Range("script-request-ms", RequestMs, 1, 3_600_000);
+        Range("script-subcalls", SubCalls, 1, 100_000);
         Range("script-cancel-grace-ms", CancelGraceMs, 0, 60_000);
         Range("script-load-ms", LoadMs, 1, 600_000);
         Range("plan-interval-ms", PlanIntervalMs, 10, 3_600_000);
@@ -73,5 +81,5 @@ public sealed class ScriptLimits
 
     /// <summary>The budget of each call into a script.</summary>
     public ScriptBudget Budget(TimeProvider clock) => new(
-        TimeSpan.FromMilliseconds(BudgetMs), (long)BudgetMib << 20, TimeSpan.FromMilliseconds(CancelGraceMs), clock);
+        TimeSpan.FromMilliseconds(BudgetMs), (long)BudgetMib << 20, TimeSpan.FromMilliseconds(CancelGraceMs), clock, TimeSpan.FromMilliseconds(RequestMs));
 }

@@ -68,9 +68,65 @@ public static class ScriptGuard
     /// <returns>False once a limit was passed.</returns>
     public static bool Catches() => _segment.Stopped is null;
 
+    /// <summary>A limit that the host found passed: the script is stopped as by one of its own checks.</summary>
+    /// <param name="limit">What was exceeded, its value and the setting that changes it.</param>
+    /// <returns>To be thrown. Where in the script it happened, its stack trace tells.</returns>
+    public static ScriptLimitException Passed(string limit)
+    {
+        ref var segment = ref _segment;
+        if (segment.Scope is not null)
+        {
+            segment.Stopped = limit;
+            segment.Countdown = 0;
+        }
+
+        return new ScriptLimitException(limit);
+    }
+
     internal static void Begin(ScriptScope? scope)
     {
-        _segment = new Segment { Scope = scope, Countdown = 1, Stride = 1 };
+        ref var segment = ref _segment;
+        Settle(ref segment);
+        segment = new Segment { Scope = scope, Countdown = 1, Stride = 1 };
+        Meter(ref segment);
+    }
+
+    internal static void Pause(ScriptScope scope)
+    {
+        ref var segment = ref _segment;
+        if (ReferenceEquals(segment.Scope, scope))
+        {
+            Settle(ref segment);
+        }
+    }
+
+    internal static void Resume(ScriptScope scope)
+    {
+        ref var segment = ref _segment;
+        if (ReferenceEquals(segment.Scope, scope))
+        {
+            Meter(ref segment);
+        }
+    }
+
+    private static void Meter(ref Segment segment)
+    {
+        if (segment.Scope is { Record: not null } scope)
+        {
+            segment.IsMetered = true;
+            segment.MeterBegan = scope.Budget.Clock.GetTimestamp();
+            segment.MeterAllocated = GC.GetAllocatedBytesForCurrentThread();
+        }
+    }
+
+    private static void Settle(ref Segment segment)
+    {
+        if (segment.IsMetered)
+        {
+            segment.IsMetered = false;
+            var scope = segment.Scope!;
+            scope.Record!.Ran(scope.Budget.Clock.GetElapsedTime(segment.MeterBegan), GC.GetAllocatedBytesForCurrentThread() - segment.MeterAllocated);
+        }
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -109,6 +165,13 @@ public static class ScriptGuard
                 $"{scope.Router} ran for more than {budget.Run.TotalMilliseconds:0} ms without awaiting anything (setting script-budget-ms)"));
         }
 
+        if (scope.Record is { } record && record.ThreadTime + segment.Used > budget.Total)
+        {
+            throw Stop(ref segment, file, line, string.Create(
+                CultureInfo.InvariantCulture,
+                $"{scope.Router} ran for more than {budget.Total.TotalMilliseconds:0} ms in all for one request (setting script-request-ms)"));
+        }
+
         if (allocated - segment.AllocatedAtStart > budget.AllocatedBytes)
         {
             throw Stop(ref segment, file, line, string.Create(
@@ -142,5 +205,8 @@ public static class ScriptGuard
         public TimeSpan Used;
         public nuint StackBase;
         public long AllocatedAtStart;
+        public bool IsMetered;
+        public long MeterBegan;
+        public long MeterAllocated;
     }
 }

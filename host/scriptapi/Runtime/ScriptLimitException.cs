@@ -1,6 +1,6 @@
 namespace ScriptedServe.Scripting.Runtime;
 
-/// <summary>A script was stopped because it ran too long, called itself too deeply or allocated too much between two awaits.</summary>
+/// <summary>A script was stopped because it passed a limit: on time, depth, allocation or calls on engines.</summary>
 public sealed class ScriptLimitException : Exception
 {
     /// <summary>Creates the error.</summary>
@@ -14,9 +14,17 @@ public sealed class ScriptLimitException : Exception
         Line = line;
     }
 
-    /// <summary>The script file that was running.</summary>
+    /// <summary>Creates the error where the stack trace, not the thrower, knows the place.</summary>
+    /// <param name="limit">What was exceeded, its value and the setting that changes it.</param>
+    public ScriptLimitException(string limit)
+        : base($"stopped: {limit}")
+    {
+        File = "";
+    }
+
+    /// <summary>The script file that was running; empty where the thrower did not know it.</summary>
     public string File { get; }
 
-    /// <summary>The line of the loop, jump or function that was stopped; from 1.</summary>
+    /// <summary>The line of the loop, jump or function that was stopped, from 1; 0 where the thrower did not know it.</summary>
     public int Line { get; }
 }

@@ -5,7 +5,8 @@ namespace ScriptedServe.Scripting.Runtime;
 /// <param name="AllocatedBytes">Bytes allocated on the thread.</param>
 /// <param name="CancelGrace">How long a cancelled script may go on, to clean up.</param>
 /// <param name="Clock">Measures Run and CancelGrace. Real time even where routers see a virtual clock: it guards the machine.</param>
-public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan CancelGrace, TimeProvider Clock);
+/// <param name="Total">Time on threads of one request in all, from its first call to its end.</param>
+public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan CancelGrace, TimeProvider Clock, TimeSpan Total);
 
 /// <summary>
 /// One call from the host into a script (a request, PlanStrategy, OnLoad ...) and all that it starts. It flows with the execution
@@ -15,8 +16,12 @@ public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan Ca
 /// <param name="router">Name and version, for messages.</param>
 /// <param name="requestId">The request being served, or null.</param>
 /// <param name="stop">Set when the call should end; after the grace the script is stopped at its next check.</param>
-/// <remarks>It must never refer to anything of the script: it may outlive the version.</remarks>
-public sealed class ScriptScope(ScriptBudget budget, string router, string? requestId, CancellationToken stop)
+/// <param name="record">Where the host writes down what the call does, or null.</param>
+/// <remarks>
+/// It must never refer to anything of the script: it may outlive the version. Time and allocation count from <see cref="Enter"/>,
+/// <see cref="Resume"/> or a thread's taking up the flow, until <see cref="Leave"/> or the thread's leaving the flow.
+/// </remarks>
+public sealed class ScriptScope(ScriptBudget budget, string router, string? requestId, CancellationToken stop, ScriptRecord? record = null)
 {
     // The handler runs whenever a thread takes up or leaves a flow: after an await that waited, in Task.Run, in a timer.
     private static readonly AsyncLocal<ScriptScope?> Flow = new(static change => ScriptGuard.Begin(change.CurrentValue));
@@ -32,6 +37,9 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     /// <summary>The request being served, or null.</summary>
     public string? RequestId { get; } = requestId;
 
+    /// <summary>Where the host writes down what the call does, or null.</summary>
+    public ScriptRecord? Record { get; } = record;
+
     internal ScriptBudget Budget { get; } = budget;
 
     /// <summary>The host calls this right before it calls into the script: from here a fresh budget runs on this thread.</summary>
@@ -44,6 +52,12 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
 
         ScriptGuard.Begin(this);
     }
+
+    /// <summary>The thread goes back to the host's own work, or into it: what it used until here was the script's.</summary>
+    public void Leave() => ScriptGuard.Pause(this);
+
+    /// <summary>The host returns to the script: what was used since the last leave, or since the thread took up the flow, was the host's.</summary>
+    public void Resume() => ScriptGuard.Resume(this);
 
     /// <summary>True once the call was told to stop and its grace is over.</summary>
     internal bool MustStop(long now)

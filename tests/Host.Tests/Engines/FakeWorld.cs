@@ -6,6 +6,7 @@ using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
 using ScriptedServe.Scripting;
+using ScriptedServe.Scripting.Runtime;
 
 namespace ScriptedServe.Host.Tests.Engines;
 
@@ -17,13 +18,14 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
     private int nextRequest;
     private int leases;
 
-    public FakeWorld()
+    public FakeWorld(TraceSettings? traces = null, RequestSettings? requests = null)
     {
+        Traces = new TraceStore(traces ?? new TraceSettings { Requests = 100 });
         Time = new FakeTimeProvider(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
         Fleet = new EngineFleet(this, new FleetSettings(), Time, NullLogger<EngineFleet>.Instance);
         Fleet.Changed += change => Events.Enqueue(change);
         Traffic = new TrafficStats(Time);
-        Runner = new RequestRunner(this, Fleet, Traffic, Traces, this, new RequestSettings(), Time, stopping.Token);
+        Runner = new RequestRunner(this, Fleet, Traffic, Traces, this, requests ?? new RequestSettings(), Time, stopping.Token);
     }
 
     public FakeTimeProvider Time { get; }
@@ -32,11 +34,14 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
 
     public TrafficStats Traffic { get; }
 
-    public TraceStore Traces { get; } = new(capacity: 100);
+    public TraceStore Traces { get; }
 
     public RequestRunner Runner { get; }
 
     public ConcurrentQueue<FleetEvent> Events { get; } = new();
+
+    /// <summary>Routers from scripts; null: the one below.</summary>
+    public IRouterCatalog? Catalog { get; set; }
 
     /// <summary>What the one router does.</summary>
     public Func<Request, IAsyncEnumerable<Chunk>> Router { get; set; } = null!;
@@ -65,12 +70,12 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
     /// <summary>A local engine's place takes its address from the launch.</summary>
     public void Reachable(string address, IEngineApi api) => engines[address] = api;
 
-    public RequestSpec Spec(int promptTokens = 10, int maxTokens = 4, DateTimeOffset? deadline = null) => new(
+    public RequestSpec Spec(int promptTokens = 10, int maxTokens = 4, DateTimeOffset? deadline = null, string? router = null) => new(
         $"req-{Interlocked.Increment(ref nextRequest)}",
         Enumerable.Range(0, promptTokens).ToArray(),
         new Sampling { MaxTokens = maxTokens },
         new Dictionary<string, string>(),
-        null,
+        router,
         deadline);
 
     /// <summary>Runs a request to its end and returns its tokens.</summary>
@@ -141,6 +146,11 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
 
     IRouterLease IRouterCatalog.Acquire(string? spec)
     {
+        if (Catalog is not null)
+        {
+            return Catalog.Acquire(spec);
+        }
+
         Interlocked.Increment(ref leases);
         return new Lease(this, Router);
     }
@@ -165,7 +175,7 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
 
         public int Version => 3;
 
-        public IAsyncEnumerable<Chunk> HandleRequest(Request request) => router(request);
+        public IAsyncEnumerable<Chunk> HandleRequest(Request request, ScriptRecord? record = null) => router(request);
 
         public void Dispose() => Interlocked.Decrement(ref world.leases);
     }

@@ -162,7 +162,7 @@ public sealed class RunnerTests
     public void Choices_of_one_client_request_are_found_together_and_the_oldest_traces_are_forgotten()
     {
         var time = TimeProvider.System;
-        var store = new TraceStore(capacity: 3);
+        var store = new TraceStore(new TraceSettings { Requests = 3 });
         foreach (var id in new[] { "req-old", "req-7af", "req-7af-1", "req-7af-2" })
         {
             var trace = new RequestTrace(id, "r@1", 1, time);
