@@ -16,7 +16,9 @@ public interface IKvReceiver : IAsyncDisposable
     /// told so. It must be short, must not throw, and must not wait for <see cref="IKvGrant.RevokeAsync"/>. Not called after that has completed.
     /// </param>
     /// <exception cref="ArgumentException">Pages that do not fit the range, occur twice, or are not in the pool.</exception>
-    /// <exception cref="KvTransportException"><see cref="KvFault.Busy"/>: as many grants as the pool has slots for.</exception>
+    /// <exception cref="KvTransportException">
+    /// <see cref="KvFault.Busy"/>: as many grants as the pool has slots for. <see cref="KvFault.Scattered"/>: the pages do not fit an address.
+    /// </exception>
     IKvGrant Grant(string reservationId, ReadOnlySpan<int> pages, int begin, int end, Action<IKvGrant>? arrived = null);
 }
 
@@ -41,11 +43,14 @@ public interface IKvGrant
     /// <summary>Completes when all has arrived; is cancelled if the grant is revoked before. Continuations run after the <c>arrived</c> callback.</summary>
     Task Arrival { get; }
 
-    /// <summary>Sending sessions open now: while there are any, the grant is in use.</summary>
+    /// <summary>Sending sessions open now.</summary>
     int Sessions { get; }
 
-    /// <summary>When a sender last opened, wrote (streams) or committed: <see cref="TimeProvider.GetTimestamp"/> of the endpoint's provider; at first the time of the grant.</summary>
+    /// <summary>When a sender last opened, committed, or wrote over a stream: <see cref="TimeProvider.GetTimestamp"/> of the endpoint's provider; at first the time of the grant.</summary>
     long LastUsed { get; }
+
+    /// <summary>Counts what senders of this machine wrote; they tell nobody when. Who finds it the same twice knows that none wrote between.</summary>
+    long SharedWrites { get; }
 
     /// <summary>
     /// Ends the grant: from now on no sender begins to write. Completes when those that are within a copy have left or died; from then on the pages are the

@@ -38,6 +38,9 @@ public enum KvFault
 
     /// <summary>A fault of the receiver's own.</summary>
     Internal = 12,
+
+    /// <summary>A grant's pages lie too scattered for its address, which is bounded: fewer tokens, or larger pages.</summary>
+    Scattered = 13,
 }
 
 /// <summary>KV was not moved. The message says what, where and the limit, for a person to act on.</summary>

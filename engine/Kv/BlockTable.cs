@@ -67,7 +67,7 @@ public sealed class BlockTable(PrefixCache cache)
     /// <summary>Adds pages until <paramref name="tokens"/> fit; adds none and answers false if there are not enough.</summary>
     public bool TryExtend(int tokens)
     {
-        var missing = ((tokens + cache.PageTokens - 1) / cache.PageTokens) - _pages.Count;
+        var missing = Missing(tokens);
         if (missing > cache.Pages.Available)
         {
             return false;
@@ -84,31 +84,27 @@ public sealed class BlockTable(PrefixCache cache)
     }
 
     /// <summary>
-    /// Makes the page of <paramref name="position"/> this table's own, so that it may be written: a page that others hold or the cache keeps is
-    /// copied; if no page can be had for the copy, it is taken out of the cache where this table is its only holder.
+    /// Makes this table fit for writing [<paramref name="position"/>, <paramref name="tokens"/>), or leaves all as it was and answers false if there are not
+    /// enough pages: the page of the position is made this table's own, then pages are added. A page that others hold or the cache keeps is copied; where its place is
+    /// needed for that very copy, it is taken out of the cache instead.
     /// </summary>
-    public bool TryMakeWritable(int position, PageCopier copy)
+    public bool TryMakeRoom(int position, int tokens, PageCopier copy)
     {
         var index = position / cache.PageTokens;
-        if (index >= _pages.Count)
+        if (index >= _pages.Count || (!cache.Pages.IsCached(_pages[index]) && cache.Pages.References(_pages[index]) == 1))
         {
-            return true;
+            return TryExtend(tokens);
         }
 
-        var page = _pages[index];
-        if (!cache.Pages.IsCached(page) && cache.Pages.References(page) == 1)
+        // A copy takes a page, and gives back the one copied from if nobody else holds it.
+        var (page, free, missing) = (_pages[index], cache.Pages.Available, Missing(tokens));
+        var givesBack = cache.Pages.References(page) == 1;
+        if (free < missing || (free == missing && !givesBack))
         {
-            return true;
+            return false;
         }
 
-        if (cache.TryTake(out var own))
-        {
-            copy(page, own);
-            _pages[index] = own;
-            cache.Pages.Release(page);
-            _changed = true;
-        }
-        else if (!cache.TryWithdraw(page))
+        if ((free > missing || !cache.TryWithdraw(page)) && !TryReplace(index, copy))
         {
             return false;
         }
@@ -118,7 +114,7 @@ public sealed class BlockTable(PrefixCache cache)
             (_published, _publishedPages) = (cache.Root, 0);
         }
 
-        return true;
+        return TryExtend(tokens);
     }
 
     /// <summary>
@@ -130,12 +126,12 @@ public sealed class BlockTable(PrefixCache cache)
     public void Publish(ReadOnlySpan<int> tokens, bool withTail)
     {
         var whole = tokens.Length / cache.PageTokens;
-        for (; _publishedPages < whole; _publishedPages++)
+        for (; _publishedPages < whole && CanPublishNext; _publishedPages++)
         {
             _published = Store(tokens.Slice(_publishedPages * cache.PageTokens, cache.PageTokens), _publishedPages)!;
         }
 
-        if (withTail && tokens.Length % cache.PageTokens != 0 && whole == _publishedPages)
+        if (withTail && tokens.Length % cache.PageTokens != 0 && whole == _publishedPages && CanPublishNext)
         {
             _ = Store(tokens[(whole * cache.PageTokens)..], whole);
         }
@@ -144,14 +140,47 @@ public sealed class BlockTable(PrefixCache cache)
     /// <summary>Lets go of all pages, the last first.</summary>
     public void Release() => Truncate(0);
 
-    /// <summary>Lets go of all pages and takes those nobody else uses out of the cache: their KV is not to be trusted.</summary>
+    /// <summary>
+    /// Lets go of all pages and takes them, and all that continues them, out of the cache for good: their KV is not to be trusted. Others who hold them now keep
+    /// them, but what they hold is not cached again.
+    /// </summary>
     public void Discard()
     {
-        for (var index = _pages.Count - 1; index >= 0; index--)
+        foreach (var page in _pages)
         {
-            _ = cache.TryWithdraw(_pages[index]);
-            Truncate(index);
+            cache.Discard(page);
         }
+
+        Truncate(0);
+    }
+
+    // Below a page that was discarded nothing is stored: its node is gone, and what continues it was computed from it.
+    private bool CanPublishNext => (_publishedPages == 0 || !cache.IsDiscarded(_pages[_publishedPages - 1])) && !cache.IsDiscarded(_pages[_publishedPages]);
+
+    private int Missing(int tokens) => Math.Max(0, ((tokens + cache.PageTokens - 1) / cache.PageTokens) - _pages.Count);
+
+    private bool TryReplace(int index, PageCopier copy)
+    {
+        var page = _pages[index];
+        if (!cache.TryTake(out var own))
+        {
+            return false;
+        }
+
+        try
+        {
+            copy(page, own);
+        }
+        catch
+        {
+            cache.Pages.Release(own);
+            throw;
+        }
+
+        _pages[index] = own;
+        _changed = true;
+        cache.Pages.Release(page);
+        return true;
     }
 
     private CacheNode? Store(ReadOnlySpan<int> tokens, int index)

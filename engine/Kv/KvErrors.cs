@@ -20,7 +20,7 @@ public static class KvErrors
         KvFault.Malformed or KvFault.OutOfRange => RpcStatus.InvalidArgument,
         KvFault.Forged => RpcStatus.Unauthenticated,
         KvFault.UnsupportedVersion or KvFault.WrongLayout or KvFault.WrongEpoch or KvFault.Ended or KvFault.Incomplete => RpcStatus.FailedPrecondition,
-        KvFault.Busy => RpcStatus.ResourceExhausted,
+        KvFault.Busy or KvFault.Scattered => RpcStatus.ResourceExhausted,
         KvFault.Unreachable or KvFault.Disconnected => RpcStatus.Unavailable,
         _ => RpcStatus.Internal,
     };

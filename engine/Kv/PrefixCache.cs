@@ -24,6 +24,9 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     private readonly CacheNode _root = new(null, [], -1, PrefixHash.Root);
     private readonly CacheNode?[] _nodes = new CacheNode?[pages.Total];
 
+    // Of pages that somebody holds; taken anew, a page starts clean.
+    private readonly bool[] _discarded = new bool[pages.Total];
+
     public PageAllocator Pages { get; } = pages;
 
     public int PageTokens { get; } = pageTokens;
@@ -44,6 +47,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
             _ = Pages.TryTake(out page);
         }
 
+        _discarded[page] = false;
         return true;
     }
 
@@ -135,6 +139,26 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
 
         Remove(node);
         return true;
+    }
+
+    /// <summary>The page's KV is damaged: it was discarded, and its holders, if any, are not to store it again.</summary>
+    public bool IsDiscarded(int page) => _discarded[page];
+
+    /// <summary>Takes a held page, and all pages below it in the tree, out of the cache for as long as somebody holds them.</summary>
+    public void Discard(int page)
+    {
+        _discarded[page] = true;
+        if (_nodes[page] is { } node)
+        {
+            // Each after its parent, so backwards each before it.
+            foreach (var below in node.Descendants().Reverse())
+            {
+                _discarded[below.Page] = true;
+                Remove(below);
+            }
+
+            Remove(node);
+        }
     }
 
     /// <summary>Hashes of all whole pages, parents before children.</summary>

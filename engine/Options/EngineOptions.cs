@@ -57,6 +57,8 @@ public sealed record EngineOptions
         var kvListen = reader.Parse(EngineSettings.KvListen, null, ParseEndPoint) ?? reader.Try("--listen", $"{listen}", _ => EndPointOf(kvHost, 0));
         var maxSequences = reader.Number(EngineSettings.MaxSequences, 64, 1, 4096);
         var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
+        var maxLease = reader.Parse(EngineSettings.MaxLease, "3600", text => (TimeSpan?)ParseSeconds(text)) ?? default;
+        var defaultLease = new EngineLimits().DefaultLease;
         var options = new EngineOptions
         {
             Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
@@ -74,6 +76,10 @@ public sealed record EngineOptions
                 MaxSequences = maxSequences,
                 MaxWaiting = reader.Number(EngineSettings.MaxWaiting, 1024, 1, 1_000_000),
                 MaxWait = reader.Parse(EngineSettings.MaxWait, "30", text => (TimeSpan?)ParseSeconds(text)) ?? default,
+                MaxUnread = reader.Parse(EngineSettings.MaxUnread, "600", text => (TimeSpan?)ParseSeconds(text)) ?? default,
+                MaxLease = maxLease,
+                DefaultLease = maxLease < defaultLease ? maxLease : defaultLease,
+                SendTimeout = reader.Parse(EngineSettings.SendTimeout, "30", text => (TimeSpan?)ParseSeconds(text)) ?? default,
             },
             Threads = reader.Number(EngineSettings.Threads, Math.Min(Environment.ProcessorCount, 256), 1, 256),
             Labels = reader.Many(EngineSettings.Label, text => text.Length is > 0 and <= 128 ? text : throw new FormatException("a label has 1 to 128 characters")),

@@ -15,6 +15,9 @@ public static class EngineSettings
     public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 4096. Default: 64.");
     public static readonly EngineSetting MaxWaiting = new("max-waiting", "N", "Calls that may wait for pages or a seat, 1 to 1000000. Default: 1024.");
     public static readonly EngineSetting MaxWait = new("max-wait", "SECONDS", "How long a call may wait for pages or a seat, above 0. Default: 30.");
+    public static readonly EngineSetting MaxUnread = new("max-unread", "SECONDS", "How long a generation whose caller reads nothing is kept, above 0. Default: 600.");
+    public static readonly EngineSetting MaxLease = new("max-lease", "SECONDS", "The longest lease of a reservation, and its longest life with all renewals, above 0. Default: 3600.");
+    public static readonly EngineSetting SendTimeout = new("send-timeout", "SECONDS", "How long a send whose KV is computed waits for a receiver that takes nothing, above 0. Default: 30.");
     public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256. Default: one a processor.");
     public static readonly EngineSetting Label = new("label", "NAME", "A role or other label, as in prefill. May be given several times.", Many: true);
     public static readonly EngineSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret shared by engines that exchange KV, at least 16 bytes. Default: ~/.scriptedserve/cluster-secret, made on first use.");
@@ -23,7 +26,7 @@ public static class EngineSettings
 
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
-        Model, Device, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, Threads, Label,
-        ClusterSecretFile, EngineId, ParentPid,
+        Model, Device, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
+        SendTimeout, Threads, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

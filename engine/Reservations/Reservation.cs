@@ -35,6 +35,8 @@ public sealed class Reservation(string id, string requestId, ReadOnlyMemory<int>
 
     public bool IsReady => true;
 
+    public bool IsPaused => false;
+
     public int QueuedTokens => 0;
 
     internal BlockTable Blocks { get; } = blocks;
@@ -43,14 +45,20 @@ public sealed class Reservation(string id, string requestId, ReadOnlyMemory<int>
 
     internal ITimer? LeaseTimer { get; set; }
 
+    /// <summary>Timestamp of the admission.</summary>
+    internal long Held { get; set; }
+
+    /// <summary>What <see cref="IKvGrant.SharedWrites"/> was when the lease last began.</summary>
+    internal long SharedWrites { get; set; }
+
     /// <summary>Answers PrepRecv, once the pages are held or there are none to be had.</summary>
     internal TaskCompletionSource<PrepRecvReply> Prepared { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Completes when the reservation holds nothing any more.</summary>
     internal TaskCompletionSource Closed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>The generation that gets the pages when the grant is revoked; null if they go back.</summary>
-    internal Action<BlockTable>? Heir { get; set; }
+    /// <summary>Gets the pages when the grant is revoked, or null if they cannot be had; without an heir they go back.</summary>
+    internal Action<BlockTable?>? Heir { get; set; }
 
     internal void Advance(ReservationEvent happened) => State = State.Next(happened);
 }

@@ -9,20 +9,25 @@ namespace ScriptedServe.Engine.Reservations;
 
 /// <summary>
 /// Owns the reservations that hold pages. However one ends, (1) its grant is revoked, (2) when that has completed its pages are given back or to the generation
-/// that consumes it, (3) it is forgotten. So no sender can write a page that has been given to someone else.
+/// that consumes it, (3) it is forgotten. So no sender can write a page that has been given to someone else; should a revoke fail, its pages are never given to anyone.
+/// The core's thread alone touches it.
 /// </summary>
 /// <param name="idPrefix">Makes reservation ids differ between engines and starts of an engine.</param>
+/// <param name="longest">How long a reservation lives with all renewals of its lease.</param>
 /// <param name="post">Runs an action on the core's thread, after what was posted before.</param>
-/// <param name="reply">Runs an action once the books that it tells of are published.</param>
 public sealed class ReservationTable(
-    PrefixCache cache, IKvReceiver receiver, PageCopier copy, string idPrefix, Action<Action> post, Action<Action> reply, TimeProvider time)
+    PrefixCache cache, IKvReceiver receiver, PageCopier copy, string idPrefix, TimeSpan longest, Action<Action> post, ReplyQueue replies, TimeProvider time)
 {
     private readonly Dictionary<string, Reservation> _reservations = [];
+    private readonly HashSet<int> _lost = [];
     private long _lastId;
 
     public int Count => _reservations.Count;
 
     public IReadOnlyCollection<Reservation> All => _reservations.Values;
+
+    /// <summary>Pages that stay held for good, since it is not known that their senders have stopped.</summary>
+    public int LostPages => _lost.Count;
 
     /// <summary>A reservation that holds nothing yet; it is to be queued and admitted.</summary>
     public Reservation Create(string requestId, ReadOnlyMemory<int> tokens, int end, TimeSpan lease) =>
@@ -33,46 +38,54 @@ public sealed class ReservationTable(
         ? reservation
         : throw new RpcException(RpcStatus.NotFound, $"No reservation '{id}': it was used, released or aborted, its lease ended, or it is another engine's");
 
-    /// <summary>Pins what is cached of the range, takes pages for the rest and grants them to senders; or takes nothing.</summary>
-    public Admission TryAdmit(Reservation reservation)
+    /// <summary>The reservation that a generation is to take over.</summary>
+    /// <param name="tokens">The generation's; they begin with those reserved for.</param>
+    /// <param name="begin">Tokens whose KV must be here; null for all that is.</param>
+    /// <exception cref="RpcException">NOT_FOUND; FAILED_PRECONDITION: it is for other tokens, or less of it has arrived.</exception>
+    public Reservation Find(string id, ReadOnlySpan<int> tokens, int? begin)
     {
-        var (blocks, end) = (reservation.Blocks, reservation.End);
-        var matched = blocks.Match(reservation.Tokens.Span);
-        if (matched < end && !(blocks.TryMakeWritable(matched, copy) && blocks.TryExtend(end)))
+        var reservation = Find(id);
+        if (tokens.Length < reservation.End || !tokens[..reservation.End].SequenceEqual(reservation.Tokens.Span))
         {
-            blocks.Release();
-            return Admission.NoPages;
+            throw new RpcException(RpcStatus.FailedPrecondition, $"Reservation '{id}' is for other tokens than these: its {reservation.End} tokens are not how token_ids begins");
         }
 
-        reservation.MatchedTokens = matched;
+        var wanted = begin ?? reservation.End;
+        return wanted <= reservation.CoveredTokens ? reservation : throw new RpcException(
+            RpcStatus.FailedPrecondition,
+            $"begin is {wanted}, but reservation '{id}' has the KV of {reservation.CoveredTokens} tokens"
+            + (reservation.State == ReservationState.Arrived ? "" : $" ({reservation.Grant!.ArrivedTokens} of {reservation.End - reservation.MatchedTokens} more have arrived)"));
+    }
+
+    /// <summary>Pins what is cached of the range, takes pages for the rest and grants them to senders; or takes nothing. One that fails is answered here.</summary>
+    public Admission TryAdmit(Reservation reservation)
+    {
         try
         {
-            var first = matched / cache.PageTokens;
-            reservation.Grant = receiver.Grant(
-                reservation.Id,
-                matched < end ? blocks.Snapshot().Span[first..] : [],
-                matched,
-                end,
-                _ => post(() => OnArrived(reservation)));
+            var matched = reservation.Blocks.Match(reservation.Tokens.Span);
+            if (matched < reservation.End && !reservation.Blocks.TryMakeRoom(matched, reservation.End, copy))
+            {
+                reservation.Blocks.Release();
+                return Admission.NoPages;
+            }
+
+            Open(reservation, matched);
         }
         catch (Exception e)
         {
-            blocks.Release();
-            Refuse(reservation, KvErrors.ToRpc(e, "PrepRecv"));
-            return Admission.Admitted;
+            var error = KvErrors.ToRpc(e, "PrepRecv");
+            if (reservation.Grant is null)
+            {
+                reservation.Blocks.Release();
+                Refuse(reservation, error);
+            }
+            else
+            {
+                End(reservation);
+                replies.Add(() => reservation.Prepared.TrySetException(error));
+            }
         }
 
-        reservation.Advance(matched < end ? ReservationEvent.Granted : ReservationEvent.FullyMatched);
-        _reservations.Add(reservation.Id, reservation);
-        reservation.LeaseTimer = time.CreateTimer(_ => post(() => OnLeaseEnd(reservation)), null, reservation.Lease, Timeout.InfiniteTimeSpan);
-        var prepared = new PrepRecvReply
-        {
-            ReservationId = reservation.Id,
-            KvAddress = ByteString.CopyFrom(reservation.Grant.Address.Span),
-            MatchedTokens = matched,
-            End = end,
-        };
-        reply(() => reservation.Prepared.TrySetResult(prepared));
         return Admission.Admitted;
     }
 
@@ -81,12 +94,12 @@ public sealed class ReservationTable(
     {
         reservation.Advance(ReservationEvent.End);
         reservation.Closed.TrySetResult();
-        reply(() => reservation.Prepared.TrySetException(error));
+        replies.Add(() => reservation.Prepared.TrySetException(error));
     }
 
     /// <summary>Ends a reservation that holds pages. Ending it again does nothing.</summary>
-    /// <param name="heir">Gets the block table once no sender can write it any more; without one the pages go back.</param>
-    public void End(Reservation reservation, Action<BlockTable>? heir = null)
+    /// <param name="heir">Gets the block table once no sender can write it any more, or null if that cannot be had; without an heir the pages go back.</param>
+    public void End(Reservation reservation, Action<BlockTable?>? heir = null)
     {
         if (reservation.State is ReservationState.Closing or ReservationState.Ended)
         {
@@ -96,10 +109,10 @@ public sealed class ReservationTable(
         reservation.Advance(ReservationEvent.End);
         reservation.Heir = heir;
         reservation.LeaseTimer?.Dispose();
-        var revoked = reservation.Grant!.RevokeAsync();
-        if (revoked.IsCompletedSuccessfully)
+        var revoked = RevokeAsync(reservation.Grant!);
+        if (revoked.IsCompleted)
         {
-            OnRevoked(reservation);
+            OnRevoked(reservation, revoked);
         }
         else
         {
@@ -107,36 +120,74 @@ public sealed class ReservationTable(
         }
     }
 
-    private async Task AwaitRevokeAsync(Reservation reservation, Task revoked)
+    private void Open(Reservation reservation, int matched)
+    {
+        var end = reservation.End;
+        var grant = receiver.Grant(
+            reservation.Id,
+            matched < end ? reservation.Blocks.Snapshot().Span[(matched / cache.PageTokens)..] : [],
+            matched,
+            end,
+            _ => post(() => OnArrived(reservation)));
+        (reservation.Grant, reservation.MatchedTokens) = (grant, matched);
+        reservation.Advance(matched < end ? ReservationEvent.Granted : ReservationEvent.FullyMatched);
+        _reservations.Add(reservation.Id, reservation);
+        (reservation.Held, reservation.SharedWrites) = (time.GetTimestamp(), grant.SharedWrites);
+        reservation.LeaseTimer = time.CreateTimer(_ => post(() => OnLeaseEnd(reservation)), null, reservation.Lease, Timeout.InfiniteTimeSpan);
+        var prepared = new PrepRecvReply
+        {
+            ReservationId = reservation.Id,
+            KvAddress = ByteString.CopyFrom(grant.Address.Span),
+            MatchedTokens = matched,
+            End = end,
+        };
+        replies.Add(() => reservation.Prepared.TrySetResult(prepared));
+    }
+
+    private static Task RevokeAsync(IKvGrant grant)
     {
         try
         {
-            await revoked;
+            return grant.RevokeAsync();
         }
-        catch (ObjectDisposedException)
+        catch (Exception e)
         {
-            // The transport was shut down while a sender still wrote: these pages are never given to anyone again.
-            reservation.Closed.TrySetResult();
-            return;
+            return Task.FromException(e);
         }
-
-        post(() => OnRevoked(reservation));
     }
 
-    private void OnRevoked(Reservation reservation)
+    private async Task AwaitRevokeAsync(Reservation reservation, Task revoked)
+    {
+        await revoked.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+        if (!revoked.IsCompletedSuccessfully)
+        {
+            // As when the transport was shut down while a sender still wrote; then nobody may drive the core any more.
+            reservation.Closed.TrySetResult();
+        }
+
+        post(() => OnRevoked(reservation, revoked));
+    }
+
+    private void OnRevoked(Reservation reservation, Task revoked)
     {
         reservation.Advance(ReservationEvent.Revoked);
         _reservations.Remove(reservation.Id);
+        var safe = revoked.IsCompletedSuccessfully;
+        if (!safe)
+        {
+            _lost.UnionWith(reservation.Blocks.Snapshot().Span.ToArray());
+        }
+
         if (reservation.Heir is { } heir)
         {
-            heir(reservation.Blocks);
+            heir(safe ? reservation.Blocks : null);
         }
-        else
+        else if (safe)
         {
             reservation.Blocks.Release();
         }
 
-        reply(() => reservation.Closed.TrySetResult());
+        replies.Add(() => reservation.Closed.TrySetResult());
     }
 
     private static void OnArrived(Reservation reservation)
@@ -155,15 +206,34 @@ public sealed class ReservationTable(
             return;
         }
 
-        // Use renews the lease; a session that is open is use.
-        var left = reservation.Grant!.Sessions > 0 ? reservation.Lease : reservation.Lease - time.GetElapsedTime(reservation.Grant.LastUsed);
-        if (left > TimeSpan.Zero)
+        try
         {
-            _ = reservation.LeaseTimer!.Change(left, Timeout.InfiniteTimeSpan);
+            var left = LeaseLeft(reservation);
+            if (left > TimeSpan.Zero)
+            {
+                _ = reservation.LeaseTimer!.Change(left, Timeout.InfiniteTimeSpan);
+                return;
+            }
         }
-        else
+        catch (Exception)
         {
-            End(reservation);
+            // Better to end a reservation than never to look at it again.
         }
+
+        End(reservation);
+    }
+
+    /// <summary>
+    /// Use renews the lease: KV written or committed, not a session that is merely open, whose sender may be stuck. Senders of this machine leave a count of their
+    /// writes and not a time: where it has grown, the lease begins anew now.
+    /// </summary>
+    private TimeSpan LeaseLeft(Reservation reservation)
+    {
+        var grant = reservation.Grant!;
+        var (writes, before) = (grant.SharedWrites, reservation.SharedWrites);
+        reservation.SharedWrites = writes;
+        var lease = reservation.Lease - (writes != before ? TimeSpan.Zero : time.GetElapsedTime(grant.LastUsed));
+        var most = longest - time.GetElapsedTime(reservation.Held);
+        return lease < most ? lease : most;
     }
 }

@@ -24,22 +24,25 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     private readonly RunningSet _running;
     private readonly Scheduler _scheduler;
     private readonly StepComputation _computation;
-    private readonly List<Sequence> _live = [];
-    private readonly List<Action> _replies = [];
+    private readonly SequenceTable _sequences;
+    private readonly ReplyQueue _replies = new();
+    private readonly LoadReport _load;
     private readonly List<TaskCompletionSource> _idleWaiters = [];
     private readonly ITimer _waitTimer;
-    private long _lastArrival;
     private RpcException? _closedBecause;
 
     public EngineCore(IModelRunner runner, KvPool pool, IKvReceiver receiver, EngineLimits limits, EngineIdentity identity, TimeProvider time)
     {
         (_runner, _pool, _limits) = (runner, pool, limits);
         _cache = new PrefixCache(new PageAllocator(pool.Pages), pool.Layout.PageTokens, this);
-        _reservations = new ReservationTable(_cache, receiver, pool.CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", Commands.Post, _replies.Add, time);
-        _waiting = new WaitingQueue(time, limits.MaxWaiting, limits.MaxWait);
+        _waiting = new WaitingQueue(time, limits);
         _running = new RunningSet(limits.MaxSequences);
-        _scheduler = new Scheduler(_waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), time);
+        _reservations = new ReservationTable(_cache, receiver, pool.CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", limits.MaxLease, Commands.Post, _replies, time);
+        _sequences = new SequenceTable(_waiting, _running, pool.Layout.Layers, Commands.Post, _replies);
+        _scheduler = new Scheduler(
+            _waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), (item, e) => End(item, KvErrors.ToRpc(e, "Admission")), time);
         _computation = new StepComputation(runner, pool, _scheduler, this, time);
+        _load = new LoadReport(_cache.Pages, _waiting, _sequences, _reservations, _scheduler, _computation.Statistics);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         ContextTokens = (int)Math.Min(runner.Model.ContextLength, (long)pool.Pages * pool.Layout.PageTokens);
         Status = new StatusBoard(identity.Describe(runner.Model, ContextTokens, pool.Layout), _cache);
@@ -61,7 +64,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     public long PoolTokens => (long)_pool.Pages * _pool.Layout.PageTokens;
 
     /// <summary>Nothing runs, waits or is held.</summary>
-    public bool IsIdle => _live.Count == 0 && _waiting.Count == 0 && _reservations.Count == 0;
+    public bool IsIdle => _sequences.Live.Count == 0 && _waiting.Count == 0 && _reservations.Count == 0;
 
     /// <summary>An empty block table for a new sequence. May be called from any thread.</summary>
     public BlockTable NewBlocks() => new(_cache);
@@ -79,7 +82,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         }
 
         // A plan that computes nothing may still have put a sequence back in the queue, whose wait is to be bounded, or made room for another.
-        var again = FinishComputedSends() | computes | _scheduler.Preemptions != preemptions;
+        var again = _sequences.FinishComputedSends() | computes | _scheduler.Preemptions != preemptions;
         if (!again)
         {
             _ = _waitTimer.Change(Earlier(nextExpiry, _scheduler.PlanAgainIn), Timeout.InfiniteTimeSpan);
@@ -101,40 +104,37 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
             _waiting.EnsureRoom();
             if (reservationId is null)
             {
-                Accept(sequence);
-                Enqueue(sequence);
+                _sequences.Accept(sequence);
+                _sequences.Enqueue(sequence);
                 return;
             }
 
-            var reservation = _reservations.Find(reservationId);
-            CheckReservation(reservation, sequence.Tokens.Span, begin ?? reservation.End);
-            Accept(sequence);
-            sequence.State = SequenceState.Taking;
+            var reservation = _reservations.Find(reservationId, sequence.Tokens.Span, begin);
+            _sequences.Accept(sequence);
+            _sequences.Enqueue(sequence, SequenceState.Taking);
             sequence.Received = reservation.CoveredTokens;
-            _reservations.End(reservation, blocks => Inherit(sequence, blocks));
+            _reservations.End(reservation, blocks => _sequences.Inherit(sequence, blocks));
         }
         catch (Exception e)
         {
             // It may have been accepted, and even be ending by now.
-            EndGenerate(sequence, KvErrors.ToRpc(e, "StartGenerate"), null);
+            _sequences.End(sequence, KvErrors.ToRpc(e, "StartGenerate"), null);
         }
     }
 
     /// <summary>Queues a send. Its <see cref="SendSequence.Sent"/> is completed in any case, and its session disposed.</summary>
     internal void Submit(SendSequence sequence)
     {
-        Accept(sequence);
+        _sequences.Accept(sequence);
         try
         {
             EnsureOpen(forReservation: false);
             _waiting.EnsureRoom();
-            Enqueue(sequence);
+            _sequences.Enqueue(sequence);
         }
         catch (Exception e)
         {
-            _ = _waiting.Remove(sequence);
-            sequence.Fail(e);
-            FinishSend(sequence);
+            _sequences.End(sequence, e);
         }
     }
 
@@ -213,15 +213,15 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     public void CheckIntegrity()
     {
         _cache.CheckIntegrity();
-        if (IsIdle && _cache.Pages.Held != 0)
+        if (IsIdle && _cache.Pages.Held != _reservations.LostPages)
         {
-            throw new InvalidOperationException($"{_cache.Pages.Held} pages are held while the engine is idle");
+            throw new InvalidOperationException($"{_cache.Pages.Held} pages are held while the engine is idle, and {_reservations.LostPages} are lost");
         }
     }
 
     void IStepOutcomes.Failed(Sequence sequence, RpcException error) => End(sequence, error);
 
-    void IStepOutcomes.Finished(GenerateSequence sequence, GenerateChunk last) => EndGenerate(sequence, null, last);
+    void IStepOutcomes.Finished(GenerateSequence sequence, GenerateChunk last) => _sequences.End(sequence, null, last);
 
     void IPrefixCacheListener.Stored(ulong hash) => Status.OnCacheChange(hash, stored: true);
 
@@ -242,131 +242,27 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         }
     }
 
-    private static void CheckReservation(Reservation reservation, ReadOnlySpan<int> tokens, int begin)
-    {
-        if (tokens.Length < reservation.End || !tokens[..reservation.End].SequenceEqual(reservation.Tokens.Span))
-        {
-            throw new RpcException(RpcStatus.FailedPrecondition, $"Reservation '{reservation.Id}' is for other tokens than these: its {reservation.End} tokens are not how token_ids begins");
-        }
-
-        if (begin > reservation.CoveredTokens)
-        {
-            throw new RpcException(
-                RpcStatus.FailedPrecondition,
-                $"begin is {begin}, but reservation '{reservation.Id}' has the KV of {reservation.CoveredTokens} tokens"
-                + (reservation.State == ReservationState.Arrived ? "" : $" ({reservation.Grant!.ArrivedTokens} of {reservation.End - reservation.MatchedTokens} more have arrived)"));
-        }
-    }
-
-    private void Accept(Sequence sequence)
-    {
-        sequence.Arrival = ++_lastArrival;
-        _live.Add(sequence);
-    }
-
-    private void Enqueue(Sequence sequence)
-    {
-        sequence.State = SequenceState.Waiting;
-        _waiting.Enqueue(sequence);
-    }
-
-    private void Inherit(Sequence sequence, BlockTable blocks)
-    {
-        if (sequence.State == SequenceState.Ended)
-        {
-            blocks.Release();
-            return;
-        }
-
-        sequence.Blocks = blocks;
-        Enqueue(sequence);
-    }
-
     private static TimeSpan Earlier(TimeSpan? one, TimeSpan? other) => (one < other ? one : other ?? one) ?? Timeout.InfiniteTimeSpan;
 
-    /// <summary>Sends that have all their KV, computed or cached, wait for the acknowledgement off the running set.</summary>
-    /// <returns>True if any gave up its seat.</returns>
-    private bool FinishComputedSends()
+    private void Refuse(IWaiting item, RpcException error) => End(item, item switch
     {
-        var any = false;
-        for (var index = _running.Count - 1; index >= 0; index--)
-        {
-            if (_running[index] is not SendSequence send || (send.Remaining > 0 && send.Error is null))
-            {
-                continue;
-            }
-
-            // Only what was all cached has anything left to queue here.
-            for (var layer = 0; layer < _pool.Layout.Layers; layer++)
-            {
-                send.SendLayer(layer, send.Computed);
-            }
-
-            send.MarkPrefilled();
-            FinishSend(send);
-            any = true;
-        }
-
-        return any;
-    }
-
-    private void FinishSend(SendSequence sequence)
-    {
-        _running.Remove(sequence);
-        sequence.State = SequenceState.Finishing;
-        var finished = sequence.FinishAsync();
-        if (finished.IsCompleted)
-        {
-            OnSendFinished(sequence);
-        }
-        else
-        {
-            _ = AwaitFinishAsync(sequence, finished);
-        }
-    }
-
-    private async Task AwaitFinishAsync(SendSequence sequence, Task finished)
-    {
-        await finished;
-        Commands.Post(() => OnSendFinished(sequence));
-    }
-
-    private void OnSendFinished(SendSequence sequence)
-    {
-        sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: true);
-        Close(sequence);
-        if (sequence.Error is { } error)
-        {
-            _replies.Add(() => sequence.Sent.TrySetException(KvErrors.ToRpc(error, "RemoteSend")));
-        }
-        else
-        {
-            _replies.Add(() => sequence.Sent.TrySetResult(sequence.Reply()));
-        }
-    }
-
-    private void Refuse(IWaiting item, RpcException error)
-    {
-        if (item is GenerateSequence { HasEmitted: true } preempted)
-        {
-            error = new RpcException(
-                RpcStatus.Aborted,
-                $"Preempted after {preempted.Generated} tokens and not admitted again. {error.Message}",
-                error.RetryAfter);
-        }
-
-        End(item, error);
-    }
+        GenerateSequence { HasEmitted: true } preempted =>
+            new RpcException(RpcStatus.Aborted, $"Preempted after {preempted.Generated} tokens and not admitted again. {error.Message}", error.RetryAfter),
+        Sequence { State: SequenceState.Taking } => new RpcException(
+            RpcStatus.Unavailable,
+            $"A sender is still within a write to the reservation's pages after --max-wait ({_limits.MaxWait.TotalSeconds:0.###} s): it may be stuck. They come back when it leaves or dies"),
+        _ => error,
+    });
 
     private Task EndAll(Func<string, bool> which, RpcException error, Func<Sequence, GenerateChunk?> lastChunk)
     {
         var closed = new List<Task>();
-        foreach (var sequence in _live.Where(sequence => which(sequence.RequestId)).ToList())
+        foreach (var sequence in _sequences.Live.Where(sequence => which(sequence.RequestId)).ToList())
         {
             closed.Add(sequence.Closed.Task);
             if (lastChunk(sequence) is { } last)
             {
-                EndGenerate((GenerateSequence)sequence, null, last);
+                _sequences.End((GenerateSequence)sequence, null, last);
             }
             else
             {
@@ -400,88 +296,24 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
 
                 break;
             case GenerateSequence generate:
-                EndGenerate(generate, error, null);
+                _sequences.End(generate, error, null);
                 break;
-            case SendSequence { State: not SequenceState.Ended } send:
-                _ = _waiting.Remove(send);
-                send.Fail(error);
-                if (send.State != SequenceState.Finishing)
-                {
-                    FinishSend(send);
-                }
-
+            case SendSequence send:
+                _sequences.End(send, error);
                 break;
         }
     }
 
-    private void EndGenerate(GenerateSequence sequence, RpcException? error, GenerateChunk? last)
-    {
-        if (sequence.State == SequenceState.Ended)
-        {
-            return;
-        }
-
-        if (_running.Remove(sequence))
-        {
-            sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: true);
-        }
-
-        _ = _waiting.Remove(sequence);
-        Close(sequence);
-        _replies.Add(() =>
-        {
-            if (last is not null)
-            {
-                sequence.Output.Write(last);
-            }
-
-            sequence.Output.Complete(error);
-        });
-    }
-
-    private void Close(Sequence sequence)
-    {
-        sequence.Blocks.Release();
-        sequence.State = SequenceState.Ended;
-        _ = _live.Remove(sequence);
-        _replies.Add(() => sequence.Closed.TrySetResult());
-    }
-
-    private void Publish()
-    {
-        var pages = _cache.Pages;
-        Status.Publish(_closedBecause is null ? EngineState.Serving : EngineState.Draining, new EngineLoad
-        {
-            Waiting = _waiting.Count,
-            Running = _live.Count(sequence => sequence.State is SequenceState.Running or SequenceState.Finishing),
-            PrefillTokensQueued = (int)Math.Min(int.MaxValue, _live.Sum(sequence => sequence.State == SequenceState.Finishing ? 0L : sequence.QueuedTokens)),
-            KvPagesTotal = pages.Total,
-            KvPagesFree = pages.Available,
-            KvPagesHeld = pages.Held,
-            KvPagesCached = pages.Idle,
-            Reservations = _reservations.Count,
-            StepUsMean = _computation.Statistics.StepUsMean,
-            DecodeStepUsMean = _computation.Statistics.DecodeStepUsMean,
-            Steps = _computation.Statistics.Steps,
-            TokensGenerated = _computation.Statistics.TokensGenerated,
-            TokensPrefilled = _computation.Statistics.TokensPrefilled,
-            Preemptions = _scheduler.Preemptions,
-        });
-    }
+    private void Publish() => Status.Publish(_closedBecause is null ? EngineState.Serving : EngineState.Draining, _load.Now());
 
     private void Answer()
     {
         if (IsIdle)
         {
-            _replies.AddRange(_idleWaiters.Select(waiter => new Action(() => waiter.TrySetResult())));
+            _idleWaiters.ForEach(waiter => _replies.Add(() => waiter.TrySetResult()));
             _idleWaiters.Clear();
         }
 
-        foreach (var reply in _replies)
-        {
-            reply();
-        }
-
-        _replies.Clear();
+        _replies.Send();
     }
 }

@@ -18,7 +18,7 @@ public sealed record EngineLimits
     /// <summary>A reservation's lease if the call names none.</summary>
     public TimeSpan DefaultLease { get; init; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>The longest lease a call may ask for.</summary>
+    /// <summary>The longest lease a call may ask for, the longest a reservation lives with all renewals, and so the longest that one send is waited for.</summary>
     public TimeSpan MaxLease { get; init; } = TimeSpan.FromHours(1);
 
     /// <summary>Chunks of a generation that may lie unread before it pauses.</summary>
@@ -26,4 +26,10 @@ public sealed record EngineLimits
 
     /// <summary>How long a paused generation keeps its seat and pages while others wait for either.</summary>
     public TimeSpan MaxPause { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How long a generation may be paused, its caller reading nothing, before it is ended.</summary>
+    public TimeSpan MaxUnread { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>How long a send whose KV is computed waits for a receiver that takes nothing.</summary>
+    public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(30);
 }

@@ -42,7 +42,7 @@ public sealed class GenerateSequence(
 
     public override bool CanPreempt => true;
 
-    public override bool IsReady => Output.HasRoom;
+    public override bool IsPaused => !Output.HasRoom;
 
     /// <summary>Chooses the next token, appends it and emits it.</summary>
     /// <returns>True if that was the last one.</returns>

@@ -23,8 +23,11 @@ public interface IWaiting
     /// <summary>It holds pages that others may be waiting for, so it is tried even while those before it find none.</summary>
     bool HoldsPages { get; }
 
-    /// <summary>False while there would be no use in admitting it; the bound on its wait does not run then.</summary>
+    /// <summary>False while there would be no use in admitting it.</summary>
     bool IsReady { get; }
+
+    /// <summary>It waits for its own caller, who does not read what there is: that has a bound of its own, and takes no place from others.</summary>
+    bool IsPaused { get; }
 
     /// <summary>Prompt tokens it would have computed, for the load report.</summary>
     int QueuedTokens { get; }

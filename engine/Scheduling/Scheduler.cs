@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using ScriptedServe.Contracts;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Kv;
 
@@ -11,8 +12,15 @@ namespace ScriptedServe.Engine.Scheduling;
 /// finds room, sequences that have paused for long, since nobody reads them, are preempted for it. (3) Prompts, in chunks, oldest first.</para>
 /// </summary>
 /// <param name="admitOther">Admits what waits and is no sequence.</param>
+/// <param name="ended">Told of what cannot go on by its own fault: its admission failed, or nobody reads it. It neither waits nor is planned any more.</param>
 public sealed class Scheduler(
-    WaitingQueue waiting, RunningSet running, EngineLimits limits, PageCopier copy, Func<IWaiting, Admission> admitOther, TimeProvider time)
+    WaitingQueue waiting,
+    RunningSet running,
+    EngineLimits limits,
+    PageCopier copy,
+    Func<IWaiting, Admission> admitOther,
+    Action<IWaiting, Exception> ended,
+    TimeProvider time)
 {
     private readonly List<Sequence> _planned = [];
     private readonly List<StepSlice> _slices = [];
@@ -41,7 +49,7 @@ public sealed class Scheduler(
         foreach (var sequence in before)
         {
             sequence.Planned = 0;
-            sequence.PausedSince = sequence.IsReady ? null : sequence.PausedSince ?? time.GetTimestamp();
+            NotePause(sequence);
         }
 
         foreach (var sequence in before)
@@ -54,7 +62,7 @@ public sealed class Scheduler(
 
         if (Preemptions == preemptionsBefore)
         {
-            waiting.Admit(TryAdmit);
+            waiting.Admit(TryAdmit, ended);
             PreemptPaused(before);
         }
 
@@ -100,25 +108,46 @@ public sealed class Scheduler(
     // Pages for the whole prompt were taken at admission; this is for a decode that found no room for its chunk in pass 1.
     private static bool TryGrowWithoutPreemption(Sequence sequence) => sequence.Blocks.TryExtend(sequence.Goal);
 
+    private void NotePause(Sequence sequence)
+    {
+        if (!sequence.IsPaused)
+        {
+            sequence.PausedSince = null;
+            return;
+        }
+
+        sequence.PausedSince ??= time.GetTimestamp();
+        if (!HasTimeLeft(limits.MaxUnread, sequence.PausedSince.Value))
+        {
+            ended(sequence, new RpcException(RpcStatus.Aborted, $"Its caller has read nothing for --max-unread ({limits.MaxUnread.TotalSeconds:0.###} s)"));
+        }
+    }
+
+    /// <summary>Whether less than <paramref name="limit"/> has passed; if so, a plan will be made when it has.</summary>
+    private bool HasTimeLeft(TimeSpan limit, long since)
+    {
+        var left = limit - time.GetElapsedTime(since);
+        if (left <= TimeSpan.Zero)
+        {
+            return false;
+        }
+
+        PlanAgainIn = PlanAgainIn < left ? PlanAgainIn : left;
+        return true;
+    }
+
     // A reader that does not read must not keep others waiting. The newest goes first, as in pass 1.
     private void PreemptPaused(Sequence[] candidates)
     {
         for (var index = candidates.Length - 1; index >= 0 && waiting.HasReady; index--)
         {
-            if (candidates[index] is not { PausedSince: { } since, IsReady: false, CanPreempt: true } sequence)
+            if (candidates[index] is not { PausedSince: { } since, State: SequenceState.Running, CanPreempt: true } sequence || HasTimeLeft(limits.MaxPause, since))
             {
-                continue;
-            }
-
-            var left = limits.MaxPause - time.GetElapsedTime(since);
-            if (left > TimeSpan.Zero)
-            {
-                PlanAgainIn = PlanAgainIn < left ? PlanAgainIn : left;
                 continue;
             }
 
             Preempt(sequence);
-            waiting.Admit(TryAdmit);
+            waiting.Admit(TryAdmit, ended);
         }
     }
 
@@ -146,23 +175,36 @@ public sealed class Scheduler(
         }
 
         var brought = sequence.HoldsPages;
-        sequence.Computed = brought
-            ? Math.Min(sequence.Received, sequence.MatchLimit)
-            : sequence.Blocks.Match(sequence.Tokens.Span[..sequence.MatchLimit]);
-        if (sequence.Remaining > 0 && !(sequence.Blocks.TryMakeWritable(sequence.Computed, copy) && sequence.Blocks.TryExtend(sequence.Goal)))
+        try
         {
-            sequence.Computed = 0;
-            if (!brought)
+            sequence.Computed = brought
+                ? Math.Min(sequence.Received, sequence.MatchLimit)
+                : sequence.Blocks.Match(sequence.Tokens.Span[..sequence.MatchLimit]);
+            if (sequence.Remaining > 0 && !sequence.Blocks.TryMakeRoom(sequence.Computed, sequence.Goal, copy))
             {
-                sequence.Blocks.Release();
+                GoBack(sequence, brought);
+                return Admission.NoPages;
             }
 
-            return Admission.NoPages;
+            sequence.MarkAdmitted(sequence.Computed);
+        }
+        catch
+        {
+            GoBack(sequence, brought);
+            throw;
         }
 
-        sequence.MarkAdmitted(sequence.Computed);
         sequence.Planned = 0;
         running.Add(sequence);
         return Admission.Admitted;
+    }
+
+    private static void GoBack(Sequence sequence, bool brought)
+    {
+        sequence.Computed = 0;
+        if (!brought)
+        {
+            sequence.Blocks.Release();
+        }
     }
 }

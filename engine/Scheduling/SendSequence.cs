@@ -1,3 +1,4 @@
+using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Kv;
 using ScriptedServe.KvTransport;
@@ -10,7 +11,9 @@ namespace ScriptedServe.Engine.Scheduling;
 /// </summary>
 /// <param name="tokens">[0, end) of the prompt.</param>
 /// <param name="session">Owned; disposed when the sequence ends.</param>
-public sealed class SendSequence(string requestId, ReadOnlySpan<int> tokens, int begin, IKvSendSession session, BlockTable blocks, TimeProvider time)
+/// <param name="limits">How long to wait for the receiver.</param>
+public sealed class SendSequence(
+    string requestId, ReadOnlySpan<int> tokens, int begin, IKvSendSession session, BlockTable blocks, EngineLimits limits, TimeProvider time)
     : Sequence(requestId, tokens, blocks, time)
 {
     private readonly int _begin = begin;
@@ -72,25 +75,20 @@ public sealed class SendSequence(string requestId, ReadOnlySpan<int> tokens, int
         Stop.Cancel();
     }
 
-    /// <summary>Waits for the acknowledgement, unless sending failed, and closes the session. Afterwards nobody reads the pages. Never throws.</summary>
+    /// <summary>
+    /// Waits for the acknowledgement, unless sending failed or the receiver takes nothing, and closes the session. Afterwards nobody reads the pages. Never throws.
+    /// </summary>
     public async Task FinishAsync()
+    {
+        await AttemptAsync(() => Error is null ? CommitAsync() : Task.CompletedTask);
+        await AttemptAsync(() => session.DisposeAsync().AsTask());
+    }
+
+    private async Task AttemptAsync(Func<Task> part)
     {
         try
         {
-            if (Error is null)
-            {
-                await session.CommitAsync(_begin, Goal, Stop.Token);
-            }
-        }
-        catch (Exception e)
-        {
-            Error ??= e;
-        }
-
-        _transfer = _firstSend == 0 ? TimeSpan.Zero : Clock.GetElapsedTime(_firstSend);
-        try
-        {
-            await session.DisposeAsync();
+            await part();
         }
         catch (Exception e)
         {
@@ -98,7 +96,45 @@ public sealed class SendSequence(string requestId, ReadOnlySpan<int> tokens, int
         }
     }
 
-    public RemoteSendReply Reply() => new()
+    private async Task CommitAsync()
+    {
+        var started = Clock.GetTimestamp();
+        var committed = session.CommitAsync(_begin, Goal, Stop.Token);
+        for (var sent = -1L; !committed.IsCompleted;)
+        {
+            if (session.BytesSent == sent || Clock.GetElapsedTime(started) >= limits.MaxLease)
+            {
+                throw GaveUp(sent);
+            }
+
+            sent = session.BytesSent;
+            await committed.WaitAsync(limits.SendTimeout, Clock, Stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+            Stop.Token.ThrowIfCancellationRequested();
+        }
+
+        await committed;
+        _transfer = _firstSend == 0 ? TimeSpan.Zero : Clock.GetElapsedTime(_firstSend);
+    }
+
+    // The reservation is the receiver's: its lease ends it there.
+    private RpcException GaveUp(long sent) => new(
+        RpcStatus.Unavailable,
+        $"The receiver of reservation '{session.ReservationId}' takes nothing: it has not acknowledged tokens [{_begin}, {Goal}), and in --send-timeout ({limits.SendTimeout.TotalSeconds:0.###} s) no more than the {sent} bytes sent before were sent");
+
+    /// <summary>Completes <see cref="Sent"/>, after <see cref="FinishAsync"/>. Never throws.</summary>
+    public void Answer()
+    {
+        try
+        {
+            _ = Error is null ? Sent.TrySetResult(Reply()) : Sent.TrySetException(KvErrors.ToRpc(Error, "RemoteSend"));
+        }
+        catch (Exception e)
+        {
+            _ = Sent.TrySetException(KvErrors.ToRpc(e, "RemoteSend"));
+        }
+    }
+
+    private RemoteSendReply Reply() => new()
     {
         SentTokens = Goal - _begin,
         CachedTokens = CachedTokens ?? 0,

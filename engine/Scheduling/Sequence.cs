@@ -5,7 +5,7 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <summary>Where a sequence stands.</summary>
 public enum SequenceState
 {
-    /// <summary>Submitted, and not yet in the queue: its reservation's grant is being closed.</summary>
+    /// <summary>In the queue, and cannot be admitted yet: its reservation's grant is being closed.</summary>
     Taking,
 
     /// <summary>In the queue, for the first time or after a preemption.</summary>
@@ -63,7 +63,9 @@ public abstract class Sequence(string requestId, ReadOnlySpan<int> tokens, Block
 
     public bool NeedsSeat => true;
 
-    public virtual bool IsReady => true;
+    public virtual bool IsPaused => false;
+
+    public bool IsReady => !IsPaused && State != SequenceState.Taking;
 
     public int QueuedTokens => State == SequenceState.Running ? (Remaining > 1 || !WantsLogits ? Remaining : 0) : Math.Max(0, Goal - Received);
 

@@ -51,26 +51,24 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
         }
 
         var session = await OpenAsync(request.KvAddress.Memory, cancellationToken);
-
-        if (tokens.Length < session.End || !ReservationIds.IsFor(session.ReservationId, tokens.AsSpan(0, session.End)))
+        SendSequence? sequence = null;
+        try
         {
-            var reserved = session.End;
-            await session.DisposeAsync();
-            throw new RpcException(RpcStatus.FailedPrecondition, $"kv_address is for other tokens than these: the {reserved} tokens it was made for are not how token_ids begins");
+            if (!Covers(session, tokens, ref begin, end))
+            {
+                return new RemoteSendReply { Transport = NothingSent, Timings = new SendTimings() };
+            }
+
+            sequence = new SendSequence(id, tokens.AsSpan(0, end), begin, session, core.NewBlocks(), core.Limits, time);
+        }
+        finally
+        {
+            if (sequence is null)
+            {
+                await session.DisposeAsync();
+            }
         }
 
-        // What the receiver had cached when it made the address is not asked for in it.
-        begin = Math.Max(begin, session.Begin);
-        if (end > session.End || begin >= end)
-        {
-            var (addressBegin, addressEnd) = (session.Begin, session.End);
-            await session.DisposeAsync();
-            return end <= addressEnd
-                ? new RemoteSendReply { Transport = NothingSent, Timings = new SendTimings() }
-                : throw RequestValidation.Invalid("end", end, $"at most {addressEnd}: kv_address takes tokens [{addressBegin}, {addressEnd})");
-        }
-
-        var sequence = new SendSequence(id, tokens.AsSpan(0, end), begin, session, core.NewBlocks(), time);
         core.Commands.Post(() => core.Submit(sequence));
         using var cancel = cancellationToken.Register(() => core.Commands.Post(() => core.Cancel(sequence)));
         return await sequence.Sent.Task;
@@ -116,7 +114,7 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
     public async Task<ReleaseReply> ReleaseAsync(ReleaseRequest request, CancellationToken cancellationToken)
     {
         var closed = await CallAsync(() => core.Release(request.ReservationId));
-        await closed.WaitAsync(cancellationToken);
+        await AwaitClosedAsync(closed, $"Reservation '{request.ReservationId}'", cancellationToken);
         return new ReleaseReply();
     }
 
@@ -124,7 +122,7 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
     {
         var id = RequestValidation.RequestId(request.RequestId);
         var ended = await CallAsync(() => core.Abort(id));
-        await ended.WaitAsync(cancellationToken);
+        await AwaitClosedAsync(ended, $"Request '{id}'", cancellationToken);
         return new AbortReply();
     }
 
@@ -164,6 +162,34 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
 
     /// <summary>Ends everything the engine holds; new calls fail with UNAVAILABLE.</summary>
     public async Task ShutdownAsync() => await await CallAsync(core.Shutdown);
+
+    /// <summary>Whether the address takes any of [begin, end). What its receiver had cached when it made the address is not asked for in it.</summary>
+    /// <exception cref="RpcException">It is for other tokens, or ends before <paramref name="end"/>.</exception>
+    private static bool Covers(IKvSendSession session, int[] tokens, ref int begin, int end)
+    {
+        if (tokens.Length < session.End || !ReservationIds.IsFor(session.ReservationId, tokens.AsSpan(0, session.End)))
+        {
+            throw new RpcException(RpcStatus.FailedPrecondition, $"kv_address is for other tokens than these: the {session.End} tokens it was made for are not how token_ids begins");
+        }
+
+        begin = Math.Max(begin, session.Begin);
+        return end <= session.End ? begin < end : throw RequestValidation.Invalid("end", end, $"at most {session.End}: kv_address takes tokens [{session.Begin}, {session.End})");
+    }
+
+    /// <summary>Waits until nothing is held any more, though not for a sender that is stuck within a write.</summary>
+    private async Task AwaitClosedAsync(Task closed, string what, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await closed.WaitAsync(core.Limits.MaxWait, time, cancellationToken);
+        }
+        catch (TimeoutException) when (!closed.IsCompleted)
+        {
+            throw new RpcException(
+                RpcStatus.Unavailable,
+                $"{what} is ending, but a sender is still within a write to its pages after --max-wait ({core.Limits.MaxWait.TotalSeconds:0.###} s): it may be stuck. They come back when it leaves or dies");
+        }
+    }
 
     private async Task<IKvSendSession> OpenAsync(ReadOnlyMemory<byte> address, CancellationToken cancellationToken)
     {

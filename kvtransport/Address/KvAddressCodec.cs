@@ -34,7 +34,8 @@ internal sealed class KvAddressCodec
         _key = HMACSHA256.HashData(clusterSecret, "ScriptedServe KV address"u8);
     }
 
-    /// <exception cref="ArgumentException">A name is too long, or the pages too scattered, for the limits of an address.</exception>
+    /// <exception cref="ArgumentException">A name is too long for the limits of an address.</exception>
+    /// <exception cref="KvTransportException"><see cref="KvFault.Scattered"/>: the pages are.</exception>
     public byte[] Encode(KvAddress address)
     {
         var writer = new MessagePackWriter();
@@ -53,7 +54,8 @@ internal sealed class KvAddressCodec
         var length = writer.Written.Length;
         if (length + HMACSHA256.HashSizeInBytes > MaxBytes)
         {
-            throw new ArgumentException($"The KV address of {address.ReservationId} would take {length} bytes; the limit is {MaxBytes}. Its {address.Pages.Length} pages are too scattered.", nameof(address));
+            throw new KvTransportException(KvFault.Scattered,
+                $"The KV address of {address.ReservationId} would take {length + HMACSHA256.HashSizeInBytes} bytes; the limit is {MaxBytes}. Its {address.Pages.Length} pages are too scattered: ask for fewer tokens, or use larger pages.");
         }
 
         var bytes = new byte[length + HMACSHA256.HashSizeInBytes];

@@ -20,7 +20,8 @@ internal enum GrantState
 /// The fence between a receiver that takes pages back and senders that write them, in memory that both map. No locks: a sender may be
 /// killed at any instruction.
 /// <para>A <b>slot</b> belongs to a grant and holds <c>generation &lt;&lt; 2 | state</c>; only the receiver writes it. A <b>cell</b> belongs to
-/// one sending session and holds the slot it writes under now plus one, or 0; only that session writes it, until the receiver takes it back.
+/// one sending session and holds the slot it writes under now plus one, or 0, and beside it a count of its writes; only that session writes it, until the receiver
+/// takes it back.
 /// To write, a sender (1) stores the slot in its cell, (2) then reads the slot's word, and (3) writes pages only if the word is its generation, open;
 /// (4) it clears the cell, and (5) reads the word again, to tell the receiver if it is no longer open. To close, the receiver (1) stores the word, (2) then reads all cells.
 /// Each of these pairs is a store before a load with a full fence between, so at least one side sees the other: no writer is missed, and none that the
@@ -76,8 +77,17 @@ internal sealed unsafe class GrantTable(byte* memory, int slots, int cells)
     public bool Leave(int cell, int slot, ulong generation)
     {
         Interlocked.Exchange(ref Cell(cell), 0);
-        return State(slot, generation) == GrantState.Open;
+        if (State(slot, generation) != GrantState.Open)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref Count(cell), Writes(cell) + 1);
+        return true;
     }
+
+    /// <summary>Writes to open grants that sessions have made with this cell since the table was made; never set back.</summary>
+    public long Writes(int cell) => Volatile.Read(ref Count(cell));
 
     /// <summary>The receiver's side: takes back the cell of a session that can no longer write, because its process or its task is gone.</summary>
     public void Reclaim(int cell) => Interlocked.Exchange(ref Cell(cell), 0);
@@ -97,6 +107,8 @@ internal sealed unsafe class GrantTable(byte* memory, int slots, int cells)
     }
 
     private ref ulong Slot(int slot) => ref *(ulong*)(memory + ((long)slot * Stride));
+
+    private ref long Count(int cell) => ref *(long*)(memory + ((long)(Slots + cell) * Stride) + sizeof(ulong));
 
     private ref ulong Cell(int cell) => ref *(ulong*)(memory + ((long)(Slots + cell) * Stride));
 }

@@ -9,7 +9,7 @@ internal struct PoolHeader
     /// <summary>"SSKVPOOL", little-endian.</summary>
     public const ulong ExpectedMagic = 0x4c4f4f50564b5353;
 
-    public const uint ExpectedVersion = 1;
+    public const uint ExpectedVersion = 2;
 
     /// <summary>Where the grant table begins; the header has this page to itself.</summary>
     public const int TableOffset = 4096;

@@ -78,7 +78,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
 
         var cell = ledger.TakeCell();
-        grant.SessionOpened();
+        grant.SessionOpened(cell, sharedMemory);
         try
         {
             await _stream.SendAsync(Message.Accept(cell), shutdown);
@@ -90,9 +90,6 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             {
                 await ReceiveStreamAsync(grant, cell, shutdown);
             }
-
-            ledger.ReturnCell(cell);
-            cell = -1;
         }
         finally
         {
@@ -109,25 +106,24 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
     /// </summary>
     private async Task EndSessionAsync(KvGrant grant, int cell, bool sharedMemory, CancellationToken shutdown)
     {
-        if (cell >= 0)
+        if (sharedMemory && table.IsInside(cell))
         {
-            if (sharedMemory && table.IsInside(cell))
-            {
-                await SkipToEndAsync(shutdown);
-            }
-
-            if (!shutdown.IsCancellationRequested || !table.IsInside(cell) || !sharedMemory)
-            {
-                ledger.ReturnCell(cell);
-            }
+            await SkipToEndAsync(shutdown);
         }
 
-        grant.SessionClosed();
+        grant.SessionClosed(cell);
+        if (!sharedMemory || !shutdown.IsCancellationRequested || !table.IsInside(cell))
+        {
+            ledger.ReturnCell(cell);
+        }
+
         ledger.Recheck(grant.Slot);
     }
 
     private async Task ControlSharedMemoryAsync(KvGrant grant, CancellationToken shutdown)
     {
+        // A commit waits for other writers to leave, and one of them may be stuck: the end of the grant ends that wait.
+        using var revoked = CancellationTokenSource.CreateLinkedTokenSource(shutdown, grant.Revoked);
         while (true)
         {
             var message = await NextAsync(shutdown);
@@ -137,7 +133,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                     ledger.Recheck(grant.Slot);
                     break;
                 case MessageKind.Commit:
-                    await CommitAsync(grant, message, shutdown);
+                    await CommitAsync(grant, message, revoked.Token, shutdown);
                     break;
                 case MessageKind.Close:
                     return;
@@ -174,7 +170,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                             throw new KvTransportException(KvFault.Incomplete, $"Commit of tokens [{message.First}, {message.Second}) of which layer {layer} was not sent.");
                         }
 
-                        await CommitAsync(grant, message, either.Token);
+                        await CommitAsync(grant, message, either.Token, shutdown);
                         break;
                     case MessageKind.Close:
                         return;
@@ -203,7 +199,6 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                 $"A write of layer {layer}, tokens [{begin}, {end}); reservation {grant.ReservationId} holds [{grant.Begin}, {grant.End}) in {pool.Layout.Layers} layers.");
         }
 
-        grant.Touch();
         var payloadEnd = _stream.PayloadRead + PageSlice.BytesOf(pool.Layout, begin, end);
         var state = table.Enter(cell, grant.Slot, grant.Generation);
         try
@@ -244,13 +239,23 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             {
                 await _stream.ReadPayloadAsync(window.Segment(pool, layer, grant.Pages[firstPage + index], slice, segment), cancellationToken);
             }
+
+            grant.Touch();
         }
     }
 
-    private async Task CommitAsync(KvGrant grant, Message commit, CancellationToken cancellationToken)
+    private async Task CommitAsync(KvGrant grant, Message commit, CancellationToken revoked, CancellationToken shutdown)
     {
-        await grant.CommitAsync(commit.First, commit.Second).WaitAsync(cancellationToken);
-        await _stream.SendAsync(Message.Of(MessageKind.Committed), cancellationToken);
+        try
+        {
+            await grant.CommitAsync(commit.First, commit.Second).WaitAsync(revoked);
+        }
+        catch (OperationCanceledException) when (!shutdown.IsCancellationRequested)
+        {
+            throw grant.Over();
+        }
+
+        await _stream.SendAsync(Message.Of(MessageKind.Committed), shutdown);
     }
 
     private async Task<Message> NextAsync(CancellationToken cancellationToken) =>

@@ -23,6 +23,8 @@ internal sealed class KvGrant : IKvGrant, IDisposable
     private Task _completion = Task.CompletedTask;
     private bool _hasArrived;
     private bool _givenUp;
+    private readonly List<(int Cell, long WritesBefore)> _sharing = [];
+    private long _sharedWritesBefore;
     private int _sessions;
     private long _lastUsed;
 
@@ -59,6 +61,17 @@ internal sealed class KvGrant : IKvGrant, IDisposable
 
     public long LastUsed => Volatile.Read(ref _lastUsed);
 
+    public long SharedWrites
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _sharedWritesBefore + _sharing.Sum(session => _table.Writes(session.Cell) - session.WritesBefore);
+            }
+        }
+    }
+
     public int ArrivedTokens
     {
         get
@@ -78,13 +91,33 @@ internal sealed class KvGrant : IKvGrant, IDisposable
 
     public void Touch() => Volatile.Write(ref _lastUsed, _time.GetTimestamp());
 
-    public void SessionOpened()
+    public void SessionOpened(int cell, bool sharedMemory)
     {
         Interlocked.Increment(ref _sessions);
         Touch();
+        lock (_gate)
+        {
+            if (sharedMemory)
+            {
+                _sharing.Add((cell, _table.Writes(cell)));
+            }
+        }
     }
 
-    public void SessionClosed() => Interlocked.Decrement(ref _sessions);
+    /// <summary>Before the cell may serve another session.</summary>
+    public void SessionClosed(int cell)
+    {
+        lock (_gate)
+        {
+            if (_sharing.FindIndex(session => session.Cell == cell) is >= 0 and var index)
+            {
+                _sharedWritesBefore += _table.Writes(cell) - _sharing[index].WritesBefore;
+                _sharing.RemoveAt(index);
+            }
+        }
+
+        Interlocked.Decrement(ref _sessions);
+    }
 
     /// <summary>Counts [begin, end) as arrived. If that was the last part, returns after the arrival has been told.</summary>
     /// <exception cref="KvTransportException">OutOfRange, or Ended.</exception>

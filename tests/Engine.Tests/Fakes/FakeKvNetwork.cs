@@ -17,11 +17,22 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
     /// <summary>Copy and acknowledge at once, inside the calls.</summary>
     public bool Immediate { get; set; }
 
+    /// <summary>Sessions that do nothing more: their sender or their receiver hangs.</summary>
+    public Func<FakeSession, bool> Hangs { get; set; } = _ => false;
+
+    /// <summary>Called when a reservation's pages are granted, and when its grant is revoked; may throw.</summary>
+    public Action<string>? OnGrant { get; set; }
+
+    public Action<string>? OnRevoke { get; set; }
+
     /// <summary>Bytes of KV copied.</summary>
     public long BytesCopied { get; private set; }
 
     /// <summary>Sessions that have something to do.</summary>
-    public IReadOnlyList<FakeSession> Pending => _sessions.FindAll(session => session.HasWork);
+    public IReadOnlyList<FakeSession> Pending => _sessions.FindAll(session => session.HasWork && !Hangs(session));
+
+    /// <summary>All that are open, oldest first.</summary>
+    public IReadOnlyList<FakeSession> Sessions => _sessions;
 
     public IKvReceiver ReceiverOf(KvPool pool) => new FakeReceiver(this, pool);
 
@@ -54,6 +65,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
     {
         public IKvGrant Grant(string reservationId, ReadOnlySpan<int> pages, int begin, int end, Action<IKvGrant>? arrived = null)
         {
+            network.OnGrant?.Invoke(reservationId);
             var address = string.Create(CultureInfo.InvariantCulture, $"{reservationId}#{++network._lastAddress}");
             var grant = new FakeGrant(network, pool, reservationId, Encoding.UTF8.GetBytes(address), pages.ToArray(), begin, end, arrived);
             network._grants.Add(address, grant);
@@ -79,6 +91,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
             }
 
             var session = new FakeSession(network, pool, grant);
+            grant.Touch();
             network._sessions.Add(session);
             return Task.FromResult<IKvSendSession>(session);
         }
@@ -111,6 +124,8 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public long LastUsed { get; private set; } = network.Time.GetTimestamp();
 
+        public long SharedWrites { get; set; }
+
         public bool Revoked { get; private set; }
 
         /// <summary>A sender that is within a copy: a revoke waits for it.</summary>
@@ -118,6 +133,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public Task RevokeAsync()
         {
+            network.OnRevoke?.Invoke(reservationId);
             Revoked = true;
             _ = _arrival.TrySetCanceled();
             if (Writer is null)
@@ -143,6 +159,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public void Commit(int from, int to)
         {
+            Touch();
             for (var position = from; position < to; position++)
             {
                 _arrived.Add(position);
@@ -232,7 +249,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
                     _halfway = false;
                     var bytes = grant.HasArrived ? 0 : Copy(send.Layer, send.Pages, send.Begin, send.End);
                     BytesSent += bytes;
-                    grant.Touch();
+                    grant.SharedWrites++;
                     grant.Leave();
                     return bytes;
                 }
@@ -268,7 +285,7 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         private void Hurry()
         {
-            while (network.Immediate && HasWork)
+            while (network.Immediate && HasWork && !network.Hangs(this))
             {
                 network.PumpOne(this);
             }

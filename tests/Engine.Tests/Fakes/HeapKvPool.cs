@@ -18,6 +18,15 @@ internal sealed unsafe class HeapKvPool : KvPool
         NativeMemory.Clear(_memory, bytes);
     }
 
+    /// <summary>Called before a page is copied; may throw.</summary>
+    public Action<int>? OnCopy { get; set; }
+
+    public override void CopyPage(int from, int to)
+    {
+        OnCopy?.Invoke(from);
+        base.CopyPage(from, to);
+    }
+
     public override byte* PagePointer(int layer, int page) => _memory + ((((long)layer * Pages) + page) * _stride);
 
     protected override void Dispose(bool disposing)

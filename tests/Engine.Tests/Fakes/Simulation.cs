@@ -167,7 +167,9 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
     private static void LetPoolCatchUp() =>
         Task.Factory.StartNew(() => { }, CancellationToken.None, TaskCreationOptions.PreferFairness, TaskScheduler.Default).Wait();
 
-    private bool RunContinuations()
+    /// <summary>Runs what callers have waiting.</summary>
+    /// <returns>True if there was anything.</returns>
+    public bool RunContinuations()
     {
         var any = false;
         while (RunContinuation())

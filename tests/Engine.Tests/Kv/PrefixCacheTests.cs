@@ -70,7 +70,7 @@ public sealed class PrefixCacheTests
         var table = new BlockTable(cache);
         Assert.Equal(5, table.Match([1, 2, 3, 4, 5, 9]));
         var shared = table[1];
-        Assert.True(table.TryMakeWritable(5, (from, to) => copies.Add((from, to))));
+        Assert.True(table.TryMakeRoom(5, 6, (from, to) => copies.Add((from, to))));
 
         Assert.Equal([(shared, table[1])], copies);
         Assert.NotEqual(shared, table[1]);
@@ -85,9 +85,67 @@ public sealed class PrefixCacheTests
         var table = new BlockTable(cache);
         _ = table.Match([1, 2, 3, 4, 5]);
 
-        Assert.True(table.TryMakeWritable(5, (_, _) => Assert.Fail("There is no page to copy to")));
+        Assert.True(table.TryMakeRoom(5, 6, (_, _) => Assert.Fail("There is no page to copy to")));
         Assert.Equal(4, Matched(cache, [1, 2, 3, 4, 5, 6]));
         table.Release();
+        cache.CheckIntegrity();
+    }
+
+    [Fact]
+    public void Nothing_is_copied_evicted_or_withdrawn_for_a_table_that_does_not_find_all_its_pages()
+    {
+        var cache = New(pages: 4);
+        Store(cache, [9, 9, 9, 9]);
+        Store(cache, [1, 2, 3, 4, 5, 6]);
+        var table = new BlockTable(cache);
+        _ = table.Match([1, 2, 3, 4, 5]);
+
+        Assert.False(table.TryMakeRoom(5, 17, (_, _) => Assert.Fail("There are not pages enough")));
+        Assert.Equal(4, Matched(cache, [9, 9, 9, 9]));
+        Assert.Equal(6, Matched(cache, [1, 2, 3, 4, 5, 6]));
+        Assert.Equal(2, table.Count);
+
+        // The page copied from makes room for the last of the pages.
+        Assert.True(table.TryMakeRoom(5, 16, (_, _) => Assert.Fail("Its place is needed")));
+        Assert.Equal(4, table.Count);
+        table.Release();
+        cache.CheckIntegrity();
+    }
+
+    [Fact]
+    public void A_copy_that_fails_takes_no_page()
+    {
+        var cache = New(pages: 4);
+        Store(cache, [1, 2, 3, 4, 5, 6]);
+        var table = new BlockTable(cache);
+        _ = table.Match([1, 2, 3, 4, 5, 9]);
+        Assert.Throws<InvalidTimeZoneException>(() => table.TryMakeRoom(5, 6, (_, _) => throw new InvalidTimeZoneException()));
+        table.Release();
+        Assert.Equal(0, cache.Pages.Held);
+        cache.CheckIntegrity();
+    }
+
+    [Fact]
+    public void What_is_discarded_is_not_found_again_whoever_holds_it_or_continues_it()
+    {
+        var cache = New(pages: 8);
+        Store(cache, [1, 2, 3, 4, 5, 6, 7, 8]);
+        Store(cache, [1, 2, 3, 4, 9, 9, 9, 9]);
+        var (bad, other) = (new BlockTable(cache), new BlockTable(cache));
+        _ = bad.Match([1, 2, 3, 4, 5, 6, 7, 8]);
+        _ = other.Match([1, 2, 3, 4, 9, 9, 9, 9]);
+        Assert.True(other.TryExtend(12));
+
+        bad.Discard();
+        Assert.Equal(0, Matched(cache, [1, 2, 3, 4, 5, 6, 7, 8]));
+        other.Publish([1, 2, 3, 4, 9, 9, 9, 9, 3, 3, 3], withTail: true);
+        Assert.Equal(0, Matched(cache, [1, 2, 3, 4, 9, 9, 9, 9, 3, 3, 3]));
+        other.Release();
+        Assert.Equal(8, cache.Pages.Free);
+
+        // Its pages are as good as any once they are taken anew.
+        Store(cache, [1, 2, 3, 4, 9, 9, 9, 9]);
+        Assert.Equal(8, Matched(cache, [1, 2, 3, 4, 9, 9, 9, 9]));
         cache.CheckIntegrity();
     }
 
@@ -135,7 +193,7 @@ public sealed class PrefixCacheTests
                 int[] tokens = [.. Enumerable.Range(0, random.Next(1, 24)).Select(_ => random.Next(2))];
                 var table = new BlockTable(cache);
                 var matched = table.Match(tokens);
-                if (matched < tokens.Length && !(table.TryMakeWritable(matched, (_, _) => { }) && table.TryExtend(tokens.Length)))
+                if (matched < tokens.Length && !table.TryMakeRoom(matched, tokens.Length, (_, _) => { }))
                 {
                     table.Release();
                 }

@@ -1,4 +1,5 @@
 using ScriptedServe.Contracts;
+using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Tests.Fakes;
 
@@ -69,6 +70,221 @@ public sealed class BoundedWaitTests
         Assert.NotNull(error.RetryAfter);
         simulation.Run(engine.ReleaseAsync(kept));
         Assert.Equal(0, engine.Load.KvPagesHeld);
+    }
+
+    [Fact]
+    public void A_send_to_a_receiver_that_hangs_is_given_up_and_the_reservation_left_to_its_lease()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var sender = simulation.Add("a", limits: new EngineLimits { SendTimeout = TimeSpan.FromSeconds(5) });
+        var receiver = simulation.Add("b", limits: new EngineLimits { DefaultLease = TimeSpan.FromSeconds(20) });
+        var tokens = Calls.Prompt(12);
+        var kv = simulation.Run(receiver.PrepAsync(Calls.Prep("s", tokens)));
+        simulation.Network.Hangs = _ => true;
+        var send = sender.SendAsync(Calls.Send("s", tokens, kv));
+        simulation.Settle();
+        simulation.Advance(TimeSpan.FromSeconds(4.9));
+        Assert.Equal((false, 3), (send.IsCompleted, sender.Load.KvPagesHeld));
+
+        simulation.Advance(TimeSpan.FromSeconds(0.1));
+        var error = simulation.Fails(send);
+        Assert.Equal(RpcStatus.Unavailable, error.Status);
+        Assert.Contains("--send-timeout (5 s)", error.Message, StringComparison.Ordinal);
+        Assert.Equal((0, 0, 1), (sender.Load.KvPagesHeld, sender.Load.Running, receiver.Load.Reservations));
+
+        simulation.Advance(TimeSpan.FromSeconds(15));
+        Assert.Equal((0, 0), (receiver.Load.KvPagesHeld, receiver.Load.Reservations));
+    }
+
+    [Fact]
+    public void A_send_that_goes_on_slowly_is_waited_for_though_not_for_ever()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var limits = new EngineLimits { SendTimeout = TimeSpan.FromSeconds(5), MaxLease = TimeSpan.FromSeconds(60), MaxBatchTokens = 4, MaxSequences = 4 };
+        var (sender, receiver) = (simulation.Add("a", limits: limits), simulation.Add("b"));
+        Assert.Equal(8, simulation.Run(SendSlowly(8)).SentTokens);
+
+        // With so many pieces it would take longer than any reservation lives.
+        Assert.Contains("--send-timeout", simulation.Fails(SendSlowly(40)).Message, StringComparison.Ordinal);
+        Assert.Equal(0, sender.Load.KvPagesHeld);
+
+        Task<RemoteSendReply> SendSlowly(int length)
+        {
+            var tokens = Calls.Prompt(length, seed: length);
+            var send = sender.SendAsync(Calls.Send("s", tokens, simulation.Run(receiver.PrepAsync(Calls.Prep("s", tokens)))));
+            while (sender.Core.Step())
+            {
+            }
+
+            for (var copies = 0; simulation.Network.Pending is [var session, ..]; copies++)
+            {
+                Assert.True(copies < 20, "It is waited for too long");
+                simulation.Network.PumpOne(session);
+                simulation.Network.PumpOne(session);
+                simulation.Time.Advance(TimeSpan.FromSeconds(4));
+                while (simulation.RunContinuations() | sender.Core.Step())
+                {
+                }
+            }
+
+            return send;
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_sender_that_is_alive_but_stuck_does_not_keep_a_reservation(bool withinWrite)
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var sender = simulation.Add("a", limits: new EngineLimits { SendTimeout = TimeSpan.FromHours(1) });
+        var receiver = simulation.Add("b", limits: new EngineLimits { DefaultLease = TimeSpan.FromSeconds(20), MaxWait = TimeSpan.FromSeconds(5) });
+        var tokens = Calls.Prompt(12);
+        var kv = simulation.Run(receiver.PrepAsync(Calls.Prep("s", tokens)));
+        var send = sender.SendAsync(Calls.Send("s", tokens, kv));
+        while (sender.Core.Step())
+        {
+        }
+
+        // One layer, and half of another: the lease begins anew when that is seen.
+        var stuck = simulation.Network.Pending[0];
+        for (var copies = 0; copies < (withinWrite ? 3 : 2); copies++)
+        {
+            simulation.Network.PumpOne(stuck);
+        }
+
+        simulation.Network.Hangs = _ => true;
+        simulation.Advance(TimeSpan.FromSeconds(20));
+        Assert.Equal(1, receiver.Load.Reservations);
+        simulation.Advance(TimeSpan.FromSeconds(20));
+        Assert.Equal(RpcStatus.NotFound, simulation.Fails(receiver.ReleaseAsync(kv)).Status);
+
+        // Within a write it may write still, so its pages are nobody's until it leaves.
+        Assert.Equal(withinWrite ? 3 : 0, receiver.Load.KvPagesHeld);
+        simulation.Network.Hangs = _ => false;
+        Assert.Equal(RpcStatus.FailedPrecondition, simulation.Fails(send).Status);
+        simulation.Settle();
+        Assert.Equal((0, 0), (receiver.Load.KvPagesHeld, receiver.Load.Reservations));
+    }
+
+    [Fact]
+    public void A_sender_that_goes_on_for_ever_does_not_keep_a_reservation_beyond_the_longest_lease()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var sender = simulation.Add("a", limits: new EngineLimits { SendTimeout = TimeSpan.FromHours(1) });
+        var receiver = simulation.Add("b", limits: new EngineLimits { DefaultLease = TimeSpan.FromSeconds(20), MaxLease = TimeSpan.FromSeconds(70) });
+        var tokens = Calls.Prompt(40);
+        var kv = simulation.Run(receiver.PrepAsync(Calls.Prep("s", tokens)));
+        simulation.Network.Hangs = _ => true;
+        var send = sender.SendAsync(Calls.Send("s", tokens, kv));
+        simulation.Settle();
+        for (var seconds = 0; seconds < 70; seconds += 10)
+        {
+            Assert.Equal(1, receiver.Load.Reservations);
+            simulation.Network.Sessions[0].Grant.SharedWrites++;
+            simulation.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        Assert.Equal((0, 0), (receiver.Load.KvPagesHeld, receiver.Load.Reservations));
+        simulation.Network.Hangs = _ => false;
+        Assert.Equal(RpcStatus.FailedPrecondition, simulation.Fails(send).Status);
+    }
+
+    [Fact]
+    public void Calls_that_wait_for_a_sender_stuck_within_a_write_are_answered_in_time()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var limits = new EngineLimits { MaxWait = TimeSpan.FromSeconds(5), SendTimeout = TimeSpan.FromHours(1) };
+        var (sender, receiver) = (simulation.Add("a", limits: limits), simulation.Add("b", limits: limits));
+        var calls = new List<Task>();
+        for (var call = 0; call < 3; call++)
+        {
+            var (id, tokens) = ($"r{call}", Calls.Prompt(12, seed: 10 + call));
+            var kv = simulation.Run(receiver.PrepAsync(Calls.Prep(id, tokens)));
+            _ = sender.SendAsync(Calls.Send(id, tokens, kv));
+            while (sender.Core.Step())
+            {
+            }
+
+            simulation.Network.PumpOne(simulation.Network.Sessions[^1]);
+            simulation.Network.Hangs = _ => true;
+            calls.Add(call switch
+            {
+                0 => receiver.GenerateAsync(Calls.Generate(id, tokens, reservation: kv.ReservationId, begin: 0)),
+                1 => receiver.ReleaseAsync(kv),
+                _ => receiver.Service.AbortAsync(new AbortRequest { RequestId = id }, default),
+            });
+        }
+
+        simulation.Settle();
+        Assert.Equal((9, 1), (receiver.Load.KvPagesHeld, receiver.Load.Waiting));
+        Assert.True(IsWokenAfter(TimeSpan.FromSeconds(5), simulation, receiver));
+        foreach (var call in calls)
+        {
+            var error = simulation.Fails(call);
+            Assert.Equal(RpcStatus.Unavailable, error.Status);
+            Assert.Contains("--max-wait (5 s)", error.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal((9, 0), (receiver.Load.KvPagesHeld, receiver.Load.Waiting));
+        simulation.Network.Hangs = _ => false;
+        simulation.Settle();
+        Assert.Equal((0, 0), (receiver.Load.KvPagesHeld, receiver.Load.Reservations));
+    }
+
+    [Fact]
+    public void Readers_that_do_not_read_take_no_place_in_the_queue_and_are_bounded_in_number_and_time()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a", limits: new EngineLimits
+        {
+            OutputChunks = 2,
+            MaxSequences = 1,
+            MaxWaiting = 2,
+            MaxPause = TimeSpan.FromSeconds(1),
+            MaxUnread = TimeSpan.FromSeconds(100),
+        });
+        var readers = new List<IAsyncEnumerator<GenerateChunk>>();
+        for (var reader = 0; reader < 4; reader++)
+        {
+            readers.Add(engine.Service.StartGenerateAsync(Calls.Generate($"r{reader}", Calls.Prompt(5, seed: reader), Calls.Sampling(50)), default).GetAsyncEnumerator());
+            var first = readers[reader].MoveNextAsync().AsTask();
+            simulation.Settle();
+            simulation.Advance(TimeSpan.FromSeconds(1));
+            Assert.True(simulation.Run(first));
+            simulation.Settle();
+        }
+
+        // Each that wants the seat sends one more to wait for its reader, and no more than two may.
+        var other = engine.GenerateAsync(Calls.Generate("other", Calls.Prompt(6)));
+        simulation.Settle();
+        simulation.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal(8, simulation.Run(other).Tokens.Count);
+        AssertAborted(readers[0], "--max-waiting");
+        AssertAborted(readers[1], "--max-waiting");
+
+        Assert.Equal((0, 2), (engine.Load.Running, engine.Load.Waiting));
+        simulation.Advance(TimeSpan.FromSeconds(97));
+        Assert.Equal((0, 2), (engine.Load.Running, engine.Load.Waiting));
+        Assert.True(IsWokenAfter(TimeSpan.FromSeconds(3), simulation, engine));
+        foreach (var reader in readers[2..])
+        {
+            AssertAborted(reader, "--max-unread (100 s)");
+        }
+
+        void AssertAborted(IAsyncEnumerator<GenerateChunk> reader, string setting)
+        {
+            var error = simulation.Fails(ReadOnAsync(reader));
+            Assert.Equal(RpcStatus.Aborted, error.Status);
+            Assert.Contains(setting, error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    private static async Task ReadOnAsync(IAsyncEnumerator<GenerateChunk> reader)
+    {
+        while (await reader.MoveNextAsync())
+        {
+        }
     }
 
     /// <summary>An engine with nothing to do sleeps until it is woken, and the simulation, which steps it anyway, would hide that nobody does.</summary>

@@ -1,4 +1,5 @@
 using ScriptedServe.Contracts;
+using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Sampling;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Tests.Fakes;
@@ -54,6 +55,92 @@ public sealed class OddFailureTests
         Assert.Contains("'odd'", error.Message, StringComparison.Ordinal);
         Assert.Equal(8, simulation.Run(good).Tokens.Count);
         AssertNothingHeld(engine);
+    }
+
+    [Theory]
+    [InlineData("copy")]
+    [InlineData("clock")]
+    [InlineData("grant")]
+    [InlineData("timer")]
+    public void An_admission_that_fails_oddly_fails_its_call_alone(string what)
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var (engine, other) = (simulation.Add("a"), simulation.Add("b"));
+        simulation.Network.Immediate = true;
+        var cached = Calls.Prompt(10);
+        simulation.Run(engine.GenerateAsync(Calls.Generate("cached", cached)));
+        int[] tokens = [.. cached.AsSpan(0, 7), .. Calls.Prompt(6, seed: 9)];
+        var kv = simulation.Run(other.PrepAsync(Calls.Prep("s", tokens)));
+        var good = engine.GenerateAsync(Calls.Generate("good", Calls.Prompt(9, seed: 3)));
+        simulation.Settle();
+
+        var odd = new InvalidTimeZoneException("odd");
+        engine.Pool.OnCopy = what == "copy" ? _ => throw odd : null;
+        simulation.Network.OnGrant = what == "grant" ? _ => throw odd : null;
+        foreach (var start in what switch
+        {
+            "copy" => [() => engine.GenerateAsync(Calls.Generate("odd", tokens)), () => engine.SendAsync(Calls.Send("odd", tokens, kv)), () => engine.PrepAsync(Calls.Prep("odd", tokens))],
+            "clock" => [() => engine.GenerateAsync(Calls.Generate("odd", tokens)), () => engine.SendAsync(Calls.Send("odd", tokens, kv))],
+            _ => new Func<Task>[] { () => engine.PrepAsync(Calls.Prep("odd", tokens)) },
+        })
+        {
+            var call = start();
+            engine.Core.Commands.Post(() =>
+            {
+                simulation.Time.TimerFault = what == "timer" ? odd : null;
+                simulation.Time.FaultIn = what == "clock" ? 1 : 0;
+                simulation.Time.Fault = what == "clock" ? odd : null;
+            });
+            var error = simulation.Fails(call);
+            Assert.Equal(RpcStatus.Internal, error.Status);
+            Assert.Contains("InvalidTimeZoneException: odd", error.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(8, simulation.Run(good).Tokens.Count);
+        simulation.Settle();
+        AssertNothingHeld(engine);
+    }
+
+    [Fact]
+    public void A_lease_that_cannot_be_looked_at_ends_its_reservation_alone()
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a");
+        _ = simulation.Run(engine.PrepAsync(Calls.Prep("odd", Calls.Prompt(12), leaseMs: 1000)));
+        var kept = simulation.Run(engine.PrepAsync(Calls.Prep("kept", Calls.Prompt(12, seed: 4))));
+        simulation.Time.Advance(TimeSpan.FromSeconds(1));
+        simulation.Time.Fault = new InvalidTimeZoneException("odd");
+        simulation.Settle();
+        Assert.Equal((1, 3), (engine.Load.Reservations, engine.Load.KvPagesHeld));
+        simulation.Run(engine.ReleaseAsync(kept));
+        AssertNothingHeld(engine);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Pages_whose_revoke_fails_are_lost_and_nobody_waits_for_them(bool used)
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a");
+        var tokens = Calls.Prompt(12);
+        var kv = simulation.Run(engine.PrepAsync(Calls.Prep("odd", tokens)));
+        simulation.Network.OnRevoke = _ => throw new InvalidTimeZoneException("odd");
+        if (used)
+        {
+            var error = simulation.Fails(engine.GenerateAsync(Calls.Generate("odd", tokens, reservation: kv.ReservationId, begin: 0)));
+            Assert.Equal(RpcStatus.Internal, error.Status);
+        }
+        else
+        {
+            simulation.Run(engine.ReleaseAsync(kv));
+        }
+
+        simulation.Network.OnRevoke = null;
+        Assert.Equal((3, 0), (engine.Load.KvPagesHeld, engine.Load.Reservations));
+        Assert.Equal(8, simulation.Run(engine.GenerateAsync(Calls.Generate("good", tokens))).Tokens.Count);
+        simulation.Run(engine.Service.DrainAsync(new DrainRequest(), default));
+        engine.Core.CheckIntegrity();
     }
 
     [Fact]
