@@ -16,6 +16,7 @@ internal sealed class EngineCall : IDisposable
     private readonly HostRequest request;
     private readonly CancellationTokenSource timeout;
     private readonly CancellationTokenSource linked;
+    private readonly CancellationToken listener;
     private readonly ITimer? watchdog;
     private volatile bool waiting;
     private int progress;
@@ -23,13 +24,15 @@ internal sealed class EngineCall : IDisposable
 
     /// <param name="trace">The call's entry in the request's trace; settled by this class on failure.</param>
     /// <param name="eachChunk">True: the timeout runs anew with each <see cref="Waits"/>.</param>
+    /// <param name="listener">The router's own way to stop the call; the request goes on.</param>
     /// <exception cref="EngineException">The engine cannot be reached.</exception>
     /// <exception cref="InvalidOperationException">The request has ended.</exception>
     /// <exception cref="ScriptLimitException">The request has made all the calls it may.</exception>
-    public EngineCall(HostEngine engine, HostRequest request, SubCall trace, bool eachChunk = false)
+    public EngineCall(HostEngine engine, HostRequest request, SubCall trace, bool eachChunk = false, CancellationToken listener = default)
     {
         this.engine = engine;
         this.request = request;
+        this.listener = listener;
         Trace = trace;
         switch (request.Scope.EnterCall())
         {
@@ -62,7 +65,7 @@ internal sealed class EngineCall : IDisposable
             timeout = new CancellationTokenSource(engine.Settings.CallTimeout, engine.Time);
         }
 
-        linked = CancellationTokenSource.CreateLinkedTokenSource(request.Scope.Token, connection.Lost, timeout.Token);
+        linked = CancellationTokenSource.CreateLinkedTokenSource(request.Scope.Token, connection.Lost, timeout.Token, listener);
     }
 
     public EngineConnection Connection { get; }
@@ -102,6 +105,12 @@ internal sealed class EngineCall : IDisposable
             AbortAtEnd();
             request.Trace.End(Trace, CallOutcome.Cancelled, "the request was cancelled");
             return new OperationCanceledException($"Request {request.Id} was cancelled during {Trace.Call} on {engine.Id}.", cause, request.Scope.Token);
+        }
+
+        if (listener.IsCancellationRequested)
+        {
+            Abandoned();
+            return new OperationCanceledException($"The router stopped {Trace.Call} on {engine.Id}.", cause, listener);
         }
 
         var failure = Connection.Lost.IsCancellationRequested ? Error(EngineError.Unavailable, $"the engine was lost: {Connection.LostBecause}")

@@ -36,7 +36,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
     public event Action<FleetEvent>? Changed;
 
     /// <summary>The engines that can be called, as scripts see them.</summary>
-    public Scripting.Fleet Scripts => scripts;
+    public Scripting.RouterFleet Scripts => scripts;
 
     /// <summary>What the fleet serves; null if that is open and no engine has answered.</summary>
     public FleetModel? Model => Volatile.Read(ref model);

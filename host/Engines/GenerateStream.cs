@@ -11,7 +11,7 @@ namespace ScriptedServe.Host.Engines;
 /// request's end then closes the stream from outside, at once if the router is not inside <see cref="MoveNextAsync"/>, else as
 /// soon as that returns.
 /// </summary>
-internal sealed class GenerateStream(HostEngine engine, HostRequest request, HostReservation? reservation, int? begin, CallArguments given)
+internal sealed class GenerateStream(HostEngine engine, HostRequest request, HostReservation? reservation, int? begin, CallArguments given, Sampling sampling)
     : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>, IRequestHold
 {
     private const int Idle = 0;
@@ -123,7 +123,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             await reservation.Release();
         }
 
-        call = new EngineCall(engine, request, request.Trace.Begin(engine.Id, "StartGenerate", begin ?? 0, request.Length, given), eachChunk: true);
+        call = new EngineCall(engine, request, request.Trace.Begin(engine.Id, "StartGenerate", begin ?? 0, request.Length, given), eachChunk: true, listener);
         request.Scope.Hold(this, this);
         var known = Math.Max(useReservation ? begin ?? 0 : 0, engine.CachedPrefix(request));
         work = engine.Member.Work.Begin(Math.Max(1, request.Length - known));
@@ -137,7 +137,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
 
     private Wire.StartGenerateRequest ToWire(bool useReservation)
     {
-        var wire = new Wire.StartGenerateRequest { RequestId = request.Id, Sampling = WireMapping.ToWire(request.Sampling) };
+        var wire = new Wire.StartGenerateRequest { RequestId = request.Id, Sampling = WireMapping.ToWire(sampling) };
         HostEngine.AddTokens(wire.TokenIds, request.Tokens);
         if (begin is { } from && (useReservation || reservation is null))
         {

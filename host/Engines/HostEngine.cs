@@ -19,6 +19,8 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
 
     public override string Id => Member.Id;
 
+    public override string Model => Member.LastStatus?.Model?.Id ?? "";
+
     public override IReadOnlySet<string> Labels => Member.Labels;
 
     public override EngineLoad Load
@@ -141,7 +143,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         }
     }
 
-    public override IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null)
+    public override IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null, Sampling? sampling = null)
     {
         var own = Own(request, nameof(StartGenerate));
         var reservation = kv is null ? null : Own(kv, own, nameof(StartGenerate));
@@ -151,7 +153,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, Ti
         }
 
         var from = begin is { } given ? Window.Resolve(given, own.Length, "StartGenerate: begin") : reservation?.End;
-        return new GenerateStream(this, own, reservation, from, new CallArguments(begin, null, reservation?.Engine.Id));
+        return new GenerateStream(this, own, reservation, from, new CallArguments(begin, null, reservation?.Engine.Id), sampling ?? own.Sampling);
     }
 
     /// <summary>A call that does no work on the engine and must happen whatever became of the request: Release, Abort.</summary>

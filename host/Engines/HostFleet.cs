@@ -40,7 +40,7 @@ internal sealed class FleetSnapshot
 }
 
 /// <summary>The fleet as scripts see it: each use reads the snapshot of that moment.</summary>
-internal sealed class HostFleet(FleetSnapshot first) : Fleet
+internal sealed class HostFleet(FleetSnapshot first) : RouterFleet
 {
     private volatile FleetSnapshot current = first;
 

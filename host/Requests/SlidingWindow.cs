@@ -34,7 +34,7 @@ internal sealed class SlidingWindow(TimeProvider time, TimeSpan length, int capa
 
         double[] sorted = [.. observations.Select(observation => observation.Value)];
         Array.Sort(sorted);
-        return new Distribution(sorted.Length, sorted.Average(), Percentile(sorted, 0.50), Percentile(sorted, 0.99));
+        return new Distribution(sorted.Length, sorted.Average(), Percentile(sorted, 0.50), Percentile(sorted, 0.95), Percentile(sorted, 0.99));
     }
 
     /// <summary>Nearest rank: the smallest observation that at least this share of all does not exceed.</summary>

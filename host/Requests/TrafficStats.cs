@@ -6,7 +6,7 @@ namespace ScriptedServe.Host.Requests;
 /// What the traffic of the last minute looks like, fed by the request runner and read by scripts. Bounded memory; answers are
 /// computed at most four times a second, however often scripts ask. Thread-safe.
 /// </summary>
-internal sealed class TrafficStats : Traffic
+internal sealed class TrafficStats : RouterTraffic
 {
     private static readonly TimeSpan Window = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan Freshness = TimeSpan.FromMilliseconds(250);

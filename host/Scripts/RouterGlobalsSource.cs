@@ -6,7 +6,7 @@ namespace ScriptedServe.Host.Scripts;
 /// <summary>Makes the globals of each version; its <see cref="For"/> is what <see cref="RouterCatalog"/> asks for.</summary>
 /// <param name="options">The configured options of a router by name.</param>
 public sealed class RouterGlobalsSource(
-    Fleet fleet, Traffic traffic, TimeProvider time, ILoggerFactory loggers, Func<string, IReadOnlyDictionary<string, string>> options)
+    RouterFleet fleet, RouterTraffic traffic, TimeProvider time, ILoggerFactory loggers, Func<string, IReadOnlyDictionary<string, string>> options)
 {
     private readonly RouterStates _states = new();
 

@@ -47,6 +47,9 @@ public abstract class Engine
     /// <summary>Names the engine in the fleet.</summary>
     public abstract string Id { get; }
 
+    /// <summary>Names the model it serves; all engines serve the same unless the host was started with <c>--also-model</c>.</summary>
+    public abstract string Model { get; }
+
     /// <summary>Roles and other labels, set at start or live.</summary>
     public abstract IReadOnlySet<string> Labels { get; }
 
@@ -76,7 +79,8 @@ public abstract class Engine
     /// <param name="request">The request being routed.</param>
     /// <param name="kv">A reservation on this engine whose KV has arrived, or null.</param>
     /// <param name="begin">Tokens whose KV must be here; null means the reservation's End, or 0.</param>
-    public abstract IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null);
+    /// <param name="sampling">How to choose tokens; null means as the request asks. Write <c>request.Sampling with { ... }</c>.</param>
+    public abstract IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null, Sampling? sampling = null);
 }
 
 /// <summary>Why a call on an engine failed.</summary>

@@ -7,13 +7,13 @@ namespace ScriptedServe.Scripting;
 /// <param name="log">See <see cref="Log"/>.</param>
 /// <param name="time">See <see cref="Time"/>.</param>
 /// <param name="options">See <see cref="Options"/>.</param>
-public class RouterGlobals(Fleet fleet, Traffic traffic, RouterState state, RouterLog log, TimeProvider time, RouterOptions options)
+public class RouterGlobals(RouterFleet fleet, RouterTraffic traffic, RouterState state, RouterLog log, TimeProvider time, RouterOptions options)
 {
     /// <summary>The engines.</summary>
-    public Fleet Fleet { get; } = fleet;
+    public RouterFleet Fleet { get; } = fleet;
 
     /// <summary>What the traffic of the last minute looks like.</summary>
-    public Traffic Traffic { get; } = traffic;
+    public RouterTraffic Traffic { get; } = traffic;
 
     /// <summary>Values that survive a swap to the router's next version.</summary>
     public RouterState State { get; } = state;
@@ -32,11 +32,12 @@ public class RouterGlobals(Fleet fleet, Traffic traffic, RouterState state, Rout
 /// <param name="Count">Observations.</param>
 /// <param name="Mean">0 without observations.</param>
 /// <param name="P50">Median.</param>
+/// <param name="P95">95th percentile.</param>
 /// <param name="P99">99th percentile.</param>
-public readonly record struct Distribution(long Count, double Mean, double P50, double P99);
+public readonly record struct Distribution(long Count, double Mean, double P50, double P95, double P99);
 
 /// <summary>Traffic over the last minute, all routers together.</summary>
-public abstract class Traffic
+public abstract class RouterTraffic
 {
     /// <summary>Requests a second.</summary>
     public abstract double ArrivalRate { get; }

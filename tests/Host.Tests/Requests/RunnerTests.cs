@@ -150,7 +150,7 @@ public sealed class RunnerTests
         await world.RunAsync(world.Spec(promptTokens: 12, maxTokens: 4));
         world.Time.Advance(TimeSpan.FromSeconds(1));
 
-        Traffic traffic = world.Traffic;
+        RouterTraffic traffic = world.Traffic;
         Assert.Equal((12d, 4d, 3d), (traffic.PromptTokens.Mean, traffic.OutputTokens.Mean, traffic.PrefillDecodeRatio));
         Assert.Equal((1d, 1d, 4d), (traffic.Ttft.Mean, traffic.Tpot.Mean, traffic.Jct.Mean));
         Assert.Equal(1d / 5, traffic.ArrivalRate, 3);

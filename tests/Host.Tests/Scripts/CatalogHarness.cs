@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Scripts;
 using ScriptedServe.Scripting;
+using ScriptedServe.Tests.Support;
 
 namespace ScriptedServe.Host.Tests.Scripts;
 
@@ -57,6 +58,15 @@ internal sealed class CatalogHarness : IAsyncDisposable
         var result = await Put(text, name, activate, options);
         Assert.True(result.Accepted, string.Join('\n', result.Diagnostics));
         return result.Version;
+    }
+
+    /// <summary>Puts a router of this repository's scripts folder, which must compile without a warning.</summary>
+    /// <param name="name">With its folder, without <c>.csx</c>.</param>
+    public async Task PutShipped(string name, IReadOnlyDictionary<string, string>? options = null)
+    {
+        var result = await Put(await File.ReadAllTextAsync(TestPaths.InRepository("scripts", name + ".csx")), name.Split('/')[^1], options: options);
+        Assert.Empty(result.Diagnostics);
+        Assert.Equal(RouterPhase.Active, result.Version.State);
     }
 
     /// <summary>The tokens a router answers a request with.</summary>

@@ -1,11 +1,12 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using ScriptedServe.Scripting;
 
 namespace ScriptedServe.Host.Tests.Scripts;
 
 /// <summary>Engines that write down the calls they get and generate a few tokens.</summary>
-internal sealed class FakeFleet(params FakeEngine[] engines) : Fleet
+internal sealed class FakeFleet(params FakeEngine[] engines) : RouterFleet
 {
     public IReadOnlyList<FakeEngine> Engines => engines;
 
@@ -22,9 +23,11 @@ internal sealed class FakeFleet(params FakeEngine[] engines) : Fleet
         return fleet;
     }
 
-    public static FakeFleet OfEngines(params string[] ids)
+    public static FakeFleet OfEngines(params string[] ids) => Of([.. ids.Select(id => new FakeEngine(id))]);
+
+    public static FakeFleet Of(params FakeEngine[] engines)
     {
-        var fleet = new FakeFleet([.. ids.Select(id => new FakeEngine(id))]);
+        var fleet = new FakeFleet(engines);
         fleet.Attach();
         return fleet;
     }
@@ -87,14 +90,32 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
 
     public int InFlight { get; set; }
 
+    public int Queued { get; set; }
+
+    /// <summary>When set, StartGenerate waits for it before its first chunk.</summary>
+    public Task? HoldFirst { get; set; }
+
     /// <summary>When set, StartGenerate waits for it before its second chunk.</summary>
     public Task? Hold { get; set; }
 
+    /// <summary>Of each token it generates.</summary>
+    public float Logprob { get; set; }
+
+    /// <summary>When set, StartGenerate fails with it instead of its first chunk.</summary>
+    public Exception? Fails { get; set; }
+
+    /// <summary>Generations that run.</summary>
+    public int Generating => Volatile.Read(ref generating);
+
+    private int generating;
+
     public override string Id => id;
+
+    public override string Model => "tiny";
 
     public override IReadOnlySet<string> Labels { get; } = labels.ToHashSet();
 
-    public override EngineLoad Load => new(0, 0, 0, 100, 100, InFlight);
+    public override EngineLoad Load => new(0, 0, Queued, 100, 100, InFlight);
 
     public override int CachedTokens(Request request) => Math.Min(Cached, request.Length);
 
@@ -116,13 +137,32 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
         return Task.FromResult(new SendResult(until - from, 0, until - from, 0));
     }
 
-    public override async IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null)
+    public override IAsyncEnumerable<Chunk> StartGenerate(Request request, KvReservation? kv = null, int? begin = null, Sampling? sampling = null) =>
+        Generate(request, kv, begin, sampling ?? request.Sampling);
+
+    private async IAsyncEnumerable<Chunk> Generate(Request request, KvReservation? kv, int? begin, Sampling sampling, [EnumeratorCancellation] CancellationToken stopped = default)
     {
         Note($"StartGenerate({(kv is null ? "" : "kv: " + kv.End.ToString(CultureInfo.InvariantCulture))}{(begin is null ? "" : "begin: " + begin)})");
-        yield return new Chunk { Tokens = new[] { 1, 2 } };
-        await (Hold ?? Task.CompletedTask);
-        await Task.Yield();
-        yield return new Chunk { Tokens = new[] { 3 }, FinishReason = FinishReason.Stop, Usage = new Usage(request.Length, 3, 0) };
+        Interlocked.Increment(ref generating);
+        try
+        {
+            await (HoldFirst ?? Task.CompletedTask).WaitAsync(stopped);
+            if (Fails is not null)
+            {
+                throw Fails;
+            }
+
+            yield return new Chunk { Tokens = new[] { 1, 2 }, Logprobs = Logprobs(2) };
+            await (Hold ?? Task.CompletedTask).WaitAsync(stopped);
+            await Task.Yield();
+            yield return new Chunk { Tokens = new[] { 3 }, Logprobs = Logprobs(1), FinishReason = FinishReason.Stop, Usage = new Usage(request.Length, 3, 0) };
+        }
+        finally
+        {
+            Interlocked.Decrement(ref generating);
+        }
+
+        TokenLogprob[] Logprobs(int count) => sampling.Logprobs is null ? [] : [.. Enumerable.Repeat(new TokenLogprob(Logprob, []), count)];
     }
 
     public void Note(string call) => Fleet?.Calls.Enqueue($"{id}.{call}");
@@ -143,7 +183,7 @@ internal sealed class FakeReservation(FakeEngine engine, int matched, int end) :
     }
 }
 
-internal sealed class FakeRequest(int length, string id = "req-1", CancellationToken cancelled = default) : Request
+internal sealed class FakeRequest(int length, string id = "req-1", CancellationToken cancelled = default, params (string Name, string Value)[] headers) : Request
 {
     public override string Id => id;
 
@@ -153,14 +193,14 @@ internal sealed class FakeRequest(int length, string id = "req-1", CancellationT
 
     public override Sampling Sampling { get; } = new();
 
-    public override IReadOnlyDictionary<string, string> Headers { get; } = new Dictionary<string, string>();
+    public override IReadOnlyDictionary<string, string> Headers { get; } = headers.ToDictionary(header => header.Name, header => header.Value, StringComparer.OrdinalIgnoreCase);
 
     public override DateTimeOffset? Deadline => null;
 
     public override CancellationToken Cancelled => cancelled;
 }
 
-internal sealed class FakeTraffic : Traffic
+internal sealed class FakeTraffic : RouterTraffic
 {
     public double Rate { get; set; }
 
@@ -176,7 +216,9 @@ internal sealed class FakeTraffic : Traffic
 
     public override double PrefillDecodeRatio => Ratio;
 
-    public override Distribution Ttft => default;
+    public Distribution FirstToken { get; set; }
+
+    public override Distribution Ttft => FirstToken;
 
     public override Distribution Tpot => default;
 

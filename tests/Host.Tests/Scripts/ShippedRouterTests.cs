@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Time.Testing;
-using ScriptedServe.Host.Scripts;
 using ScriptedServe.Scripting;
 using ScriptedServe.Tests.Support;
 
@@ -7,18 +6,19 @@ namespace ScriptedServe.Host.Tests.Scripts;
 
 public sealed class ShippedRouterTests
 {
-    public static TheoryData<string> Names => [.. Directory.GetFiles(TestPaths.InRepository("scripts"), "*.csx").Select(file => Path.GetFileNameWithoutExtension(file)!)];
+    public static TheoryData<string> Names => [.. Directory.GetFiles(TestPaths.InRepository("scripts"), "*.csx", SearchOption.AllDirectories)
+        .Select(file => Path.ChangeExtension(Path.GetRelativePath(TestPaths.InRepository("scripts"), file), null))];
 
     [Theory]
     [MemberData(nameof(Names))]
     public async Task It_compiles_without_a_warning_and_serves_one_engine_and_one_token(string name)
     {
         var fleet = FakeFleet.OfEngines("only");
-        await using var harness = new CatalogHarness(fleet: fleet);
-        await Load(harness, name);
+        await using var harness = new CatalogHarness(fleet: fleet, defaultRouter: name.Split('/')[^1]);
+        await harness.PutShipped(name);
         foreach (var length in (int[])[1, 2, 300])
         {
-            Assert.Equal([1, 2, 3], await harness.Serve(new FakeRequest(length), name));
+            Assert.Equal([1, 2, 3], await harness.Serve(new FakeRequest(length)));
         }
 
         Assert.Equal(Enumerable.Repeat("only.StartGenerate()", 3), fleet.Calls);
@@ -32,7 +32,7 @@ public sealed class ShippedRouterTests
     public async Task Round_robin_takes_each_engine_in_turn()
     {
         await using var harness = new CatalogHarness();
-        await Load(harness, "round_robin");
+        await harness.PutShipped("round_robin");
         for (var i = 0; i < 3; i++)
         {
             await harness.Serve(spec: "round_robin");
@@ -89,8 +89,8 @@ public sealed class ShippedRouterTests
         var time = new FakeTimeProvider();
         await using var harness = new CatalogHarness(time: time);
         harness.Traffic.Rate = 5;
-        harness.Traffic.Prompt = new Distribution(100, 2000, 2000, 4000);
-        await Load(harness, "dynamic");
+        harness.Traffic.Prompt = new Distribution(100, 2000, 2000, 4000, 4000);
+        await harness.PutShipped("dynamic");
         await harness.Logged("policy: prefill and decode apart");
         await harness.Serve(spec: "dynamic");
         Assert.Equal(["d.PrepRecv(end: 9)", "p.RemoteSend(to: d, 0..9)", "d.StartGenerate(kv: 9)"], harness.Fleet.Calls);
@@ -106,18 +106,11 @@ public sealed class ShippedRouterTests
         Assert.Equal(["p.StartGenerate()"], harness.Fleet.Calls);
     }
 
-    private static async Task Load(CatalogHarness harness, string name, Dictionary<string, string>? options = null)
-    {
-        var result = await harness.Put(await File.ReadAllTextAsync(TestPaths.InRepository("scripts", name + ".csx")), name, options: options);
-        Assert.Empty(result.Diagnostics);
-        Assert.Equal(RouterPhase.Active, result.Version.State);
-    }
-
     private static async Task Expect(string name, int length, string[] calls, Action<FakeFleet> arrange, Dictionary<string, string>? options = null)
     {
         await using var harness = new CatalogHarness();
         arrange(harness.Fleet);
-        await Load(harness, name, options);
+        await harness.PutShipped(name, options);
         Assert.Equal([1, 2, 3], await harness.Serve(new FakeRequest(length), name));
         Assert.Equal(calls, harness.Fleet.Calls);
     }
