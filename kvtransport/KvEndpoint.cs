@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using ScriptedServe.KvTransport.Address;
 using ScriptedServe.KvTransport.Memory;
 using ScriptedServe.KvTransport.Receiving;
+using ScriptedServe.KvTransport.Wire;
 
 namespace ScriptedServe.KvTransport;
 
@@ -25,7 +26,7 @@ public sealed class KvEndpoint : IKvReceiver
     private readonly GrantLedger _ledger;
     private readonly ShmRoute? _shm;
     private readonly TcpRoute? _tcp;
-    private readonly List<Socket> _listeners = [];
+    private readonly List<(Socket Socket, Doorway Door)> _listeners = [];
     private readonly List<Task> _accepting = [];
     private readonly ConcurrentDictionary<Task, byte> _connections = new();
     private readonly SemaphoreSlim _places;
@@ -38,23 +39,24 @@ public sealed class KvEndpoint : IKvReceiver
         _options = options;
         _codec = new KvAddressCodec(options.ClusterSecret);
         _places = new SemaphoreSlim(options.MaxConnections);
+        var proof = new ClusterProof(options.ClusterSecret);
         try
         {
             if (options.UnixPath is { } path)
             {
-                _listeners.Add(ListenUnix(path));
+                _listeners.Add((ListenUnix(path), new Doorway(proof, options)));
             }
 
             if (options.TcpBind is { } bind)
             {
                 var (listener, port) = ListenTcp(bind);
-                _listeners.Add(listener);
+                _listeners.Add((listener, new Doorway(proof, options)));
                 _tcp = new TcpRoute(options.AdvertisedHost ?? bind.Address.ToString(), port);
             }
         }
         catch
         {
-            _listeners.ForEach(listener => listener.Dispose());
+            _listeners.ForEach(listener => listener.Socket.Dispose());
             throw;
         }
 
@@ -69,14 +71,17 @@ public sealed class KvEndpoint : IKvReceiver
         }
 
         _ledger = new GrantLedger(_table);
-        _accepting.AddRange(_listeners.Select(listener => Task.Run(() => AcceptAsync(listener))));
+        _accepting.AddRange(_listeners.Select(listener => Task.Run(() => AcceptAsync(listener.Socket, listener.Door))));
     }
 
     /// <summary>The TCP port listened on, or null.</summary>
     public int? TcpPort => _tcp?.Port;
 
-    /// <summary>Connections of senders now.</summary>
+    /// <summary>Connections now.</summary>
     public int Connections => _connections.Count;
+
+    /// <summary>Those of them that have not shown yet that they are of the cluster.</summary>
+    public int Newcomers => _listeners.Sum(listener => listener.Door.Count);
 
     /// <summary>Sending sessions now.</summary>
     public int Sessions => _ledger.CellsInUse;
@@ -136,7 +141,7 @@ public sealed class KvEndpoint : IKvReceiver
     private async Task DisposeCoreAsync()
     {
         await _shutdown.CancelAsync();
-        _listeners.ForEach(listener => listener.Dispose());
+        _listeners.ForEach(listener => listener.Socket.Dispose());
         await Task.WhenAll(_accepting);
         await Task.WhenAll(_connections.Keys);
         foreach (var grant in _ledger.All)
@@ -174,13 +179,12 @@ public sealed class KvEndpoint : IKvReceiver
         }
     }
 
-    private async Task AcceptAsync(Socket listener)
+    private async Task AcceptAsync(Socket listener, Doorway door)
     {
         try
         {
             while (true)
             {
-                await _places.WaitAsync(_shutdown.Token);
                 Socket socket;
                 try
                 {
@@ -189,12 +193,11 @@ public sealed class KvEndpoint : IKvReceiver
                 catch (SocketException)
                 {
                     // The peer was gone before it was accepted, or descriptors are short: neither ends the listener.
-                    _places.Release();
                     await Task.Delay(TimeSpan.FromMilliseconds(20), _options.TimeProvider, _shutdown.Token);
                     continue;
                 }
 
-                Track(ServeAsync(socket));
+                Track(ServeAsync(socket, door, await door.EnterAsync()));
             }
         }
         catch (Exception fault) when (fault is OperationCanceledException or ObjectDisposedException)
@@ -203,14 +206,49 @@ public sealed class KvEndpoint : IKvReceiver
         }
     }
 
-    private async Task ServeAsync(Socket socket)
+    /// <summary>Owns the socket. Never fails.</summary>
+    private async Task ServeAsync(Socket socket, Doorway door, Newcomer newcomer)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        using (socket)
+        {
+            var isOfCluster = false;
+            using var stream = new FrameStream(socket, inputBytes: 256, outputBytes: 256, FrameStream.ProofFrameBytes);
+            try
+            {
+                SetOptions(socket);
+                isOfCluster = await door.IsOfClusterAsync(stream, newcomer, _shutdown.Token);
+            }
+            catch (Exception fault) when (fault is SocketException or ObjectDisposedException)
+            {
+                // Gone before it began.
+            }
+            finally
+            {
+                door.Leave(newcomer);
+            }
+
+            if (isOfCluster)
+            {
+                await ServeSenderAsync(stream);
+            }
+        }
+    }
+
+    private async Task ServeSenderAsync(FrameStream stream)
+    {
+        if (!_places.Wait(0))
+        {
+            using var limit = new CancellationTokenSource(_options.HandshakeTimeout, _options.TimeProvider);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, _shutdown.Token);
+            await Refusal.TellAsync(stream, new KvTransportException(KvFault.Busy, $"{_options.MaxConnections} senders are connected, as many as MaxConnections allows."), either.Token);
+            return;
+        }
+
         try
         {
-            SetOptions(socket);
-            using var connection = new KvConnection(socket, _pool, _table, _ledger, Authenticate, _options);
-            await connection.RunAsync(_shutdown.Token);
+            stream.Widen(inputBytes: 64 << 10, outputBytes: 4 << 10, FrameStream.OpenFrameBytes);
+            await new KvConnection(stream, _pool, _table, _ledger, Authenticate, _options).RunAsync(_shutdown.Token);
         }
         finally
         {

@@ -26,13 +26,19 @@ public sealed record KvEndpointOptions
     /// <summary>Host name or address that other machines reach <see cref="TcpBind"/> by. Default: the address bound to, which must then be a definite one.</summary>
     public string? AdvertisedHost { get; init; }
 
-    /// <summary>How long a connection may take to open its first session, and a refused one to close. Default 10 s.</summary>
+    /// <summary>How long a connection may take to show that it is of the cluster. Default 5 s.</summary>
+    public TimeSpan HandshakeTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How long a connection may then take to open its first session, and a refused one to close. Default 10 s.</summary>
     public TimeSpan OpenTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>How long a connection may wait between two sessions. Default 5 minutes.</summary>
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Connections at a time; more wait to be accepted. Default 4096.</summary>
+    /// <summary>Connections of each listener at a time that have not shown yet that they are of the cluster; one more ends the oldest. Default 256.</summary>
+    public int MaxNewcomers { get; init; } = 256;
+
+    /// <summary>Connections of the cluster at a time; more are refused as busy. Default 4096.</summary>
     public int MaxConnections { get; init; } = 4096;
 
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
@@ -55,6 +61,8 @@ public sealed record KvEndpointOptions
         Check(TcpBind is null || AdvertisedHost is not null || !(TcpBind.Address.Equals(IPAddress.Any) || TcpBind.Address.Equals(IPAddress.IPv6Any)),
             $"TcpBind {TcpBind} listens on every address, so AdvertisedHost must say which one others reach");
         Check(pool is not SharedKvPool shared || shared.Epoch == Epoch, "Epoch is not the one the shared pool was created with");
+        Check(HandshakeTimeout > TimeSpan.Zero, $"HandshakeTimeout {HandshakeTimeout} is not above 0");
+        Check(MaxNewcomers > 0, $"MaxNewcomers {MaxNewcomers} is not above 0");
         Check(OpenTimeout > TimeSpan.Zero, $"OpenTimeout {OpenTimeout} is not above 0");
         Check(IdleTimeout > TimeSpan.Zero, $"IdleTimeout {IdleTimeout} is not above 0");
         Check(MaxConnections > 0, $"MaxConnections {MaxConnections} is not above 0");

@@ -12,6 +12,7 @@ namespace ScriptedServe.KvTransport;
 public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
 {
     private readonly KvAddressCodec _codec = new(options.ClusterSecret);
+    private readonly ClusterProof _proof = new(options.ClusterSecret);
     private readonly Lock _gate = new();
     private readonly Dictionary<string, KvPeer> _peers = [];
     private bool _disposed;
@@ -185,7 +186,7 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
         // What follows is written without further checks, so a damaged address must not get past here.
         var outside = Array.FindIndex(address.Pages, page => page >= remote.Pages);
         return outside < 0 && address.Slot < remote.Grants.Slots && cell >= 0 && cell < remote.Grants.Cells
-            ? new ShmPageWriter(pool, remote, address, cell, stream)
+            ? new ShmPageWriter(pool, remote, address, cell, stream, options)
             : throw new KvTransportException(KvFault.OutOfRange, $"Reservation {address.ReservationId} names a page, slot or cell outside engine {address.EngineId}'s pool of {remote.Pages} pages.");
     }
 
@@ -203,22 +204,33 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
         await peer.ReleaseAsync();
     }
 
-    private static async Task<Socket> ConnectUnixAsync(string path, CancellationToken cancellationToken) =>
-        await ConnectAsync(new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), socket => socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellationToken));
+    private Task<FrameStream> ConnectUnixAsync(string path, CancellationToken cancellationToken) => ConnectAsync(
+        new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified), socket => socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellationToken), cancellationToken);
 
-    private static async Task<Socket> ConnectTcpAsync(TcpRoute route, CancellationToken cancellationToken) =>
-        await ConnectAsync(new Socket(SocketType.Stream, ProtocolType.Tcp), socket => socket.ConnectAsync(route.Host, route.Port, cancellationToken));
+    private Task<FrameStream> ConnectTcpAsync(TcpRoute route, CancellationToken cancellationToken) => ConnectAsync(
+        new Socket(SocketType.Stream, ProtocolType.Tcp), socket => socket.ConnectAsync(route.Host, route.Port, cancellationToken), cancellationToken);
 
-    private static async Task<Socket> ConnectAsync(Socket socket, Func<Socket, ValueTask> connect)
+    /// <summary>(0) of the protocol; the proof leaves together with the Open that follows.</summary>
+    private async Task<FrameStream> ConnectAsync(Socket socket, Func<Socket, ValueTask> connect, CancellationToken cancellationToken)
     {
+        FrameStream? stream = null;
         try
         {
             await connect(socket);
             KvEndpoint.SetOptions(socket);
-            return socket;
+            stream = new FrameStream(socket, inputBytes: 4 << 10, outputBytes: 128 << 10, FrameStream.ReplyFrameBytes);
+            var greet = await PeerReply.ExpectAsync(stream, MessageKind.Greet, cancellationToken);
+            if (greet.First != Message.ProtocolVersion)
+            {
+                throw new KvTransportException(KvFault.UnsupportedVersion, $"The receiver speaks version {greet.First} of the KV protocol; this engine speaks {Message.ProtocolVersion}.");
+            }
+
+            await stream.WriteAsync(Message.Prove(_proof.Of(greet.Bytes.Span)), cancellationToken);
+            return stream;
         }
         catch
         {
+            stream?.Dispose();
             socket.Dispose();
             throw;
         }

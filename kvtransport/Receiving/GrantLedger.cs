@@ -43,7 +43,15 @@ internal sealed class GrantLedger
                 throw new KvTransportException(KvFault.Busy, $"All {_table.Slots} grants are in use; the pool's grantSlots sets how many there are.");
             }
 
-            return _grants[slot] = make(slot, ++_generations[slot]);
+            try
+            {
+                return _grants[slot] = make(slot, ++_generations[slot]);
+            }
+            catch
+            {
+                _freeSlots.Push(slot);
+                throw;
+            }
         }
     }
 

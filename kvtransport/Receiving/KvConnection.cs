@@ -7,13 +7,12 @@ using ScriptedServe.KvTransport.Wire;
 namespace ScriptedServe.KvTransport.Receiving;
 
 /// <summary>
-/// One sender's connection to an endpoint, from its acceptance to its end; steps as numbered at <see cref="Message"/>. Whatever the peer sends or fails to
-/// send ends this connection and no other.
+/// One sender's connection to an endpoint, from the proof that it is of the cluster to its end; steps as numbered at <see cref="Message"/>. Whatever the peer
+/// sends or fails to send ends this connection and no other.
 /// </summary>
-internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table, GrantLedger ledger, Func<ReadOnlyMemory<byte>, KvAddress> authenticate, KvEndpointOptions options) : IDisposable
+/// <param name="stream">Belongs to the caller.</param>
+internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable table, GrantLedger ledger, Func<ReadOnlyMemory<byte>, KvAddress> authenticate, KvEndpointOptions options)
 {
-    private readonly FrameStream _stream = new(socket, inputBytes: 64 << 10, outputBytes: 4 << 10);
-
     /// <summary>Serves until the peer closes, misbehaves, or <paramref name="shutdown"/>. Never fails.</summary>
     public async Task RunAsync(CancellationToken shutdown)
     {
@@ -26,9 +25,11 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                 limit = options.IdleTimeout;
             }
         }
-        catch (Exception fault) when (Refusal(fault) is { } refusal)
+        catch (Exception fault) when (Refusal.CanTell(fault))
         {
-            await RefuseAsync(refusal, shutdown);
+            using var timeout = new CancellationTokenSource(options.OpenTimeout, options.TimeProvider);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, shutdown);
+            await Refusal.TellAsync(stream, fault, either.Token);
         }
         catch (Exception fault) when (fault is OperationCanceledException or SocketException or EndOfStreamException)
         {
@@ -36,22 +37,12 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
     }
 
-    public void Dispose() => _stream.Dispose();
-
-    private static Message? Refusal(Exception fault) => fault switch
-    {
-        KvTransportException refused => Message.Refuse(refused.Fault, refused.Message),
-        MessagePackException malformed => Message.Refuse(KvFault.Malformed, malformed.Message),
-        OperationCanceledException or SocketException or EndOfStreamException => null,
-        _ => Message.Refuse(KvFault.Internal, $"The receiver failed: {fault.Message}"),
-    };
-
     /// <summary>(1) of the protocol, as far as it can be judged without a grant.</summary>
     private async Task<Message?> ReadOpenAsync(TimeSpan limit, CancellationToken shutdown)
     {
         using var timeout = new CancellationTokenSource(limit, options.TimeProvider);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, shutdown);
-        if (await _stream.ReadAsync(either.Token) is not { } message)
+        if (await stream.ReadAsync(either.Token) is not { } message)
         {
             return null;
         }
@@ -61,17 +52,15 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             throw new MessagePackException($"Expected Open, received {message.Kind}.");
         }
 
-        return message.First == Message.ProtocolVersion
-            ? message
-            : throw new KvTransportException(KvFault.UnsupportedVersion, $"The sender speaks version {message.First} of the KV protocol; this engine speaks {Message.ProtocolVersion}.");
+        return message;
     }
 
     private async Task RunSessionAsync(Message open, CancellationToken shutdown)
     {
-        var sharedMemory = open.Second != 0;
-        var address = authenticate(open.Address);
+        var sharedMemory = open.First != 0;
+        var address = authenticate(open.Bytes);
         var grant = ledger.Find(address);
-        if (sharedMemory && socket.AddressFamily != AddressFamily.Unix)
+        if (sharedMemory && !stream.IsLocal)
         {
             // Only a unix socket's end proves that its process no longer writes.
             throw new KvTransportException(KvFault.Malformed, "Shared memory is controlled over the unix socket only.");
@@ -81,7 +70,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         grant.SessionOpened(cell, sharedMemory);
         try
         {
-            await _stream.SendAsync(Message.Accept(cell), shutdown);
+            await stream.SendAsync(Message.Accept(cell), shutdown);
             if (sharedMemory)
             {
                 await ControlSharedMemoryAsync(grant, shutdown);
@@ -97,7 +86,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
         }
 
         // The session holds nothing any more, and only now is the sender told so.
-        await _stream.SendAsync(Message.Of(MessageKind.Closed), shutdown);
+        await stream.SendAsync(Message.Of(MessageKind.Closed), shutdown);
     }
 
     /// <summary>
@@ -199,7 +188,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
                 $"A write of layer {layer}, tokens [{begin}, {end}); reservation {grant.ReservationId} holds [{grant.Begin}, {grant.End}) in {pool.Layout.Layers} layers.");
         }
 
-        var payloadEnd = _stream.PayloadRead + PageSlice.BytesOf(pool.Layout, begin, end);
+        var payloadEnd = stream.PayloadRead + PageSlice.BytesOf(pool.Layout, begin, end);
         var state = table.Enter(cell, grant.Slot, grant.Generation);
         try
         {
@@ -225,7 +214,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             throw grant.Over();
         }
 
-        await _stream.SkipPayloadAsync(payloadEnd - _stream.PayloadRead, cancellationToken);
+        await stream.SkipPayloadAsync(payloadEnd - stream.PayloadRead, cancellationToken);
     }
 
     private async Task ReceivePagesAsync(KvGrant grant, int layer, int begin, int end, CancellationToken cancellationToken)
@@ -237,7 +226,7 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             var slice = PageSlice.Of(pool.Layout, begin, end, index);
             for (var segment = 0; segment < slice.Segments; segment++)
             {
-                await _stream.ReadPayloadAsync(window.Segment(pool, layer, grant.Pages[firstPage + index], slice, segment), cancellationToken);
+                await stream.ReadPayloadAsync(window.Segment(pool, layer, grant.Pages[firstPage + index], slice, segment), cancellationToken);
             }
 
             grant.Touch();
@@ -255,35 +244,18 @@ internal sealed class KvConnection(Socket socket, KvPool pool, GrantTable table,
             throw grant.Over();
         }
 
-        await _stream.SendAsync(Message.Of(MessageKind.Committed), shutdown);
+        await stream.SendAsync(Message.Of(MessageKind.Committed), shutdown);
     }
 
     private async Task<Message> NextAsync(CancellationToken cancellationToken) =>
-        await _stream.ReadAsync(cancellationToken) ?? throw new EndOfStreamException("The sender closed within a session.");
-
-    /// <summary>Says why, then reads what the peer still sends: closing at once would destroy the message on its way.</summary>
-    private async Task RefuseAsync(Message refusal, CancellationToken shutdown)
-    {
-        using var timeout = new CancellationTokenSource(options.OpenTimeout, options.TimeProvider);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, shutdown);
-        try
-        {
-            await _stream.SendAsync(refusal, either.Token);
-            _stream.ShutdownSend();
-            await _stream.SkipToEndAsync(either.Token);
-        }
-        catch (Exception fault) when (fault is OperationCanceledException or SocketException)
-        {
-            // It did not want to know.
-        }
-    }
+        await stream.ReadAsync(cancellationToken) ?? throw new EndOfStreamException("The sender closed within a session.");
 
     private async Task SkipToEndAsync(CancellationToken shutdown)
     {
         try
         {
-            _stream.ShutdownSend();
-            await _stream.SkipToEndAsync(shutdown);
+            stream.ShutdownSend();
+            await stream.SkipToEndAsync(shutdown);
         }
         catch (Exception fault) when (fault is OperationCanceledException or SocketException)
         {

@@ -226,28 +226,35 @@ internal sealed class KvGrant : IKvGrant, IDisposable
             Volatile.Write(ref _hasArrived, true);
         }
 
-        _arrived?.Invoke(this);
-        _arrival.TrySetResult();
+        try
+        {
+            _arrived?.Invoke(this);
+        }
+        finally
+        {
+            _arrival.TrySetResult();
+        }
     }
 
     private async Task FinishRevocationAsync(TaskCompletionSource revocation)
     {
-        try
+        // Whatever a listener to these throws must not keep the pages from coming back.
+        await _settled.CancelAsync().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _revoked.CancelAsync().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        var gone = WritersGoneAsync();
+        await gone.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+
+        // An arrival that is being told is told to its end first.
+        await _completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _arrival.TrySetCanceled(Revoked);
+        if (gone.IsCompletedSuccessfully)
         {
-            await _settled.CancelAsync();
-            await _revoked.CancelAsync();
-            await WritersGoneAsync();
-            // An arrival that is being told is told to its end first.
-            await _completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _ended(this);
-            _arrival.TrySetCanceled(Revoked);
             revocation.SetResult();
         }
-        catch (ObjectDisposedException fault)
+        else
         {
-            await _completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            _arrival.TrySetCanceled(Revoked);
-            revocation.SetException(fault);
+            revocation.SetException(StillWritten());
         }
 
         Dispose();

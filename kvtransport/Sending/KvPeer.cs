@@ -66,8 +66,9 @@ internal sealed class IdleConnection : IDisposable
 /// What is kept of one receiver between sessions: its mapped pool, if it is on this machine, and idle connections. A receiver that is seen to
 /// end is retired at once, so that the mapping does not keep a dead engine's memory; it is unmapped when the last session over it is over.
 /// </summary>
+/// <param name="connect">Makes a connection that may open sessions.</param>
 /// <param name="retired">Called once.</param>
-internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationToken, Task<Socket>> connect, int maxIdle, Action<KvPeer> retired)
+internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationToken, Task<FrameStream>> connect, int maxIdle, Action<KvPeer> retired)
 {
     private readonly Lock _gate = new();
     private readonly List<IdleConnection> _idle = [];
@@ -116,7 +117,7 @@ internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationTo
             }
         }
 
-        return (new FrameStream(await connect(cancellationToken), inputBytes: 4 << 10, outputBytes: 128 << 10), false);
+        return (await connect(cancellationToken), false);
     }
 
     /// <summary>Keeps a connection whose last session ended in order.</summary>

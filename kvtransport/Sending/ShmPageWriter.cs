@@ -6,7 +6,7 @@ namespace ScriptedServe.KvTransport.Sending;
 
 /// <summary>Copies pages into the receiver's mapped pool, each call within the fence of <see cref="GrantTable"/>, whose steps are numbered there.</summary>
 /// <param name="cell">The session's cell in the receiver's table.</param>
-internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress address, int cell, FrameStream control) : IPageWriter
+internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress address, int cell, FrameStream control, KvSenderOptions options) : IPageWriter
 {
     public string Transport => "shm";
 
@@ -30,8 +30,9 @@ internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress
 
         if (!stillOpen)
         {
-            // Not cancellable: the receiver may be waiting for just this.
-            await control.SendAsync(Message.Of(MessageKind.Left), CancellationToken.None);
+            // Not cancellable: the receiver may be waiting for just this. Where it cannot be sent, the connection's end says the same.
+            using var limit = new CancellationTokenSource(options.ConnectTimeout, options.TimeProvider);
+            await control.SendAsync(Message.Of(MessageKind.Left), limit.Token);
         }
 
         return state switch

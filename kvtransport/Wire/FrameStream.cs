@@ -10,17 +10,24 @@ namespace ScriptedServe.KvTransport.Wire;
 /// Messages over a stream socket: four bytes of length (little-endian), the message, and after some messages raw payload. One reader and one writer at a time.
 /// Small pieces are gathered in buffers; large ones go between the socket and the caller's memory directly. Owns the socket.
 /// </summary>
-internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes) : IDisposable
+internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes, int maxFrameBytes) : IDisposable
 {
-    /// <summary>The longest message is an Open with its address.</summary>
-    public const int MaxFrameBytes = KvAddressCodec.MaxBytes + 1024;
+    /// <summary>The longest message that a sender sends: an Open with its address.</summary>
+    public const int OpenFrameBytes = KvAddressCodec.MaxBytes + 1024;
+
+    /// <summary>The longest that a receiver sends: a Refuse with its text.</summary>
+    public const int ReplyFrameBytes = 16 << 10;
+
+    /// <summary>The longest before the peer is known: a Prove.</summary>
+    public const int ProofFrameBytes = 128;
 
     /// <summary>From this size on a piece is not worth copying into a buffer.</summary>
     private const int DirectBytes = 32 << 10;
 
-    private readonly byte[] _input = ArrayPool<byte>.Shared.Rent(inputBytes);
-    private readonly byte[] _output = ArrayPool<byte>.Shared.Rent(outputBytes);
     private readonly MessagePackWriter _writer = new();
+    private byte[] _input = ArrayPool<byte>.Shared.Rent(inputBytes);
+    private byte[] _output = ArrayPool<byte>.Shared.Rent(outputBytes);
+    private int _maxFrameBytes = maxFrameBytes;
     private int _inputAt;
     private int _inputEnd;
     private int _outputEnd;
@@ -32,8 +39,22 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
     /// <summary>True if something of the peer waits to be read.</summary>
     public bool HasInput => _inputAt < _inputEnd || socket.Available > 0;
 
+    /// <summary>The peer is on this machine.</summary>
+    public bool IsLocal => socket.AddressFamily == AddressFamily.Unix;
+
+    /// <summary>Larger buffers and longer messages, for a peer that is worth it. No read or write may be under way.</summary>
+    public void Widen(int inputBytes, int outputBytes, int maxFrameBytes)
+    {
+        var (input, output) = (ArrayPool<byte>.Shared.Rent(inputBytes), ArrayPool<byte>.Shared.Rent(outputBytes));
+        _input.AsSpan(_inputAt, _inputEnd - _inputAt).CopyTo(input);
+        _output.AsSpan(0, _outputEnd).CopyTo(output);
+        ArrayPool<byte>.Shared.Return(_input);
+        ArrayPool<byte>.Shared.Return(_output);
+        (_input, _output, _inputAt, _inputEnd, _maxFrameBytes) = (input, output, 0, _inputEnd - _inputAt, maxFrameBytes);
+    }
+
     /// <returns>Null if the peer has closed between two messages.</returns>
-    /// <exception cref="MessagePackException">Not a message, or one longer than <see cref="MaxFrameBytes"/>.</exception>
+    /// <exception cref="MessagePackException">Not a message, or a longer one than may come.</exception>
     /// <exception cref="EndOfStreamException">The peer has closed within a message.</exception>
     public async ValueTask<Message?> ReadAsync(CancellationToken cancellationToken)
     {
@@ -45,9 +66,9 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
         var prefix = new byte[4];
         await ReadPayloadAsync(prefix, cancellationToken);
         var length = BinaryPrimitives.ReadUInt32LittleEndian(prefix);
-        if (length is 0 or > MaxFrameBytes)
+        if (length == 0 || length > _maxFrameBytes)
         {
-            throw new MessagePackException($"A message of {length} bytes; the limit is {MaxFrameBytes}.");
+            throw new MessagePackException($"A message of {length} bytes; the limit is {_maxFrameBytes} here.");
         }
 
         var frame = new byte[length];

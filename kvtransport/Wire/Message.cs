@@ -5,7 +5,7 @@ namespace ScriptedServe.KvTransport.Wire;
 /// <summary>The first value of a frame. The numbers are the protocol.</summary>
 internal enum MessageKind
 {
-    /// <summary>Sender: version, address, whether it writes shared memory.</summary>
+    /// <summary>Sender: address, whether it writes shared memory.</summary>
     Open = 1,
 
     /// <summary>Receiver: the session's cell of the grant table.</summary>
@@ -31,21 +31,31 @@ internal enum MessageKind
 
     /// <summary>Receiver: nothing is held for the session any more.</summary>
     Closed = 9,
+
+    /// <summary>Receiver: version, challenge; the first message of a connection.</summary>
+    Greet = 10,
+
+    /// <summary>Sender: version, proof; see <see cref="ClusterProof"/>.</summary>
+    Prove = 11,
 }
 
 /// <summary>
 /// One frame of the control protocol, a MessagePack array of the kind and its values. Between engines it runs as numbered:
-/// (1) Open -> Accept | Refuse; (2) Write or Left, any number; (3) Commit -> Committed | Refuse, any number, mixed with (2);
+/// (0) Greet, Prove -> nothing, or Refuse, once a connection; (1) Open -> Accept | Refuse; (2) Write or Left, any number; (3) Commit -> Committed | Refuse, any number, mixed with (2);
 /// (4) Close -> Closed, after which (1) may follow for another address.
 /// </summary>
-/// <param name="Address">With Open only.</param>
+/// <param name="Bytes">With Open the address, with Greet the challenge, with Prove the proof.</param>
 /// <param name="Text">With Refuse only.</param>
-internal readonly record struct Message(MessageKind Kind, int First = 0, int Second = 0, int Third = 0, ReadOnlyMemory<byte> Address = default, string? Text = null)
+internal readonly record struct Message(MessageKind Kind, int First = 0, int Second = 0, int Third = 0, ReadOnlyMemory<byte> Bytes = default, string? Text = null)
 {
-    public const int ProtocolVersion = 1;
+    public const int ProtocolVersion = 2;
     private const int MaxTextChars = 2048;
 
-    public static Message Open(ReadOnlyMemory<byte> address, bool sharedMemory) => new(MessageKind.Open, ProtocolVersion, sharedMemory ? 1 : 0, Address: address);
+    public static Message Open(ReadOnlyMemory<byte> address, bool sharedMemory) => new(MessageKind.Open, sharedMemory ? 1 : 0, Bytes: address);
+
+    public static Message Greet(ReadOnlyMemory<byte> challenge) => new(MessageKind.Greet, ProtocolVersion, Bytes: challenge);
+
+    public static Message Prove(ReadOnlyMemory<byte> proof) => new(MessageKind.Prove, ProtocolVersion, Bytes: proof);
 
     public static Message Accept(int cell) => new(MessageKind.Accept, cell);
 
@@ -63,11 +73,16 @@ internal readonly record struct Message(MessageKind Kind, int First = 0, int Sec
         switch (Kind)
         {
             case MessageKind.Open:
-                writer.WriteArrayHeader(4);
+                writer.WriteArrayHeader(3);
+                writer.Write((int)Kind);
+                writer.WriteBinary(Bytes.Span);
+                writer.Write(First != 0);
+                break;
+            case MessageKind.Greet or MessageKind.Prove:
+                writer.WriteArrayHeader(3);
                 writer.Write((int)Kind);
                 writer.Write(First);
-                writer.WriteBinary(Address.Span);
-                writer.Write(Second != 0);
+                writer.WriteBinary(Bytes.Span);
                 break;
             case MessageKind.Refuse:
                 writer.WriteArrayHeader(3);
@@ -97,7 +112,8 @@ internal readonly record struct Message(MessageKind Kind, int First = 0, int Sec
         var kind = (MessageKind)reader.ReadInt32();
         var message = kind switch
         {
-            MessageKind.Open when count == 4 => new Message(kind, reader.ReadInt32(), Address: reader.ReadBinary().ToArray()) with { Second = reader.ReadBoolean() ? 1 : 0 },
+            MessageKind.Open when count == 3 => new Message(kind, Bytes: reader.ReadBinary().ToArray()) with { First = reader.ReadBoolean() ? 1 : 0 },
+            MessageKind.Greet or MessageKind.Prove when count == 3 => new Message(kind, reader.ReadInt32(), Bytes: reader.ReadBinary().ToArray()),
             MessageKind.Refuse when count == 3 => new Message(kind, reader.ReadInt32(), Text: reader.ReadString()),
             _ when count == 1 + Values(kind) => new Message(kind, Next(ref reader, count > 1), Next(ref reader, count > 2), Next(ref reader, count > 3)),
             _ => throw new MessagePackException($"A {kind} message of {count} values."),

@@ -22,6 +22,15 @@ public class AddressTests
     }
 
     [Fact]
+    public void Pages_too_scattered_for_an_address_are_told_as_such()
+    {
+        int[] everySecond = [.. Waiting.Range(200_000).Select(page => 2 * page)];
+        var fault = Assert.Throws<KvTransportException>(() => Codec.Encode(Sample() with { Pages = everySecond, End = 1_600_000 }));
+        Assert.Equal(KvFault.Scattered, fault.Fault);
+        Assert.Contains("scattered", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_byte_changed_anywhere_is_a_forgery()
     {
         var bytes = Codec.Encode(Sample());

@@ -161,6 +161,61 @@ public class FencingTests
         await session.DisposeAsync().AsTask().Soon();
     }
 
+    [Theory]
+    [InlineData("shm")]
+    [InlineData("tcp")]
+    public async Task A_commit_that_waits_for_a_stuck_writer_ends_with_the_grant(string transport)
+    {
+        await using var rig = new Rig(Pools.Large, pages: 8);
+        using var slow = new TestPool(Pools.Large, 2).Filled(1);
+        using var local = new TestPool(Pools.Large, 2).Filled(1);
+        var held = new Hold(slow, layer: 0, page: 0);
+        var grant = rig.Endpoint.Grant("r", [3, 4], 0, 64);
+        var stuck = await rig.Sender(slow, "shm").OpenAsync(grant.Address, default).Soon();
+        stuck.Send(0, [0, 1], 0, 64);
+        await held.Reached.Soon();
+        await using (var session = await rig.Sender(local, transport).OpenAsync(grant.Address, default).Soon())
+        {
+            session.Send(0, [0, 1], 0, 64);
+            session.Send(1, [0, 1], 0, 64);
+            var commit = session.CommitAsync(0, 64, default);
+            await Waiting.Until(() => grant.ArrivedTokens == 64, "all is there but for the stuck writer to leave");
+            Assert.False(commit.IsCompleted || grant.HasArrived);
+
+            var revoke = grant.RevokeAsync();
+            Assert.Equal(KvFault.Ended, (await Assert.ThrowsAsync<KvTransportException>(() => commit.Soon())).Fault);
+            Assert.False(revoke.IsCompleted);
+            held.Release();
+            await revoke.Soon();
+        }
+
+        await stuck.DisposeAsync().AsTask().Soon();
+        held.Dispose();
+    }
+
+    [Theory]
+    [InlineData("shm")]
+    [InlineData("tcp")]
+    public async Task What_a_sender_writes_shows_as_use_and_a_session_that_is_only_open_does_not(string transport)
+    {
+        await using var rig = new Rig();
+        using var local = new TestPool(Pools.Small, 2).Filled(1);
+        var grant = rig.Endpoint.Grant("r", [3, 4], 0, 16);
+        var session = await rig.Sender(local, transport).OpenAsync(grant.Address, default).Soon();
+        (long, long) Use() => (grant.LastUsed, grant.SharedWrites);
+        var opened = Use();
+        rig.Time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal(opened, Use());
+
+        session.Send(0, [0, 1], 0, 16);
+        await Waiting.Until(() => Use() != opened, "the write shows");
+        rig.Time.Advance(TimeSpan.FromSeconds(1));
+        var written = Use();
+        await session.DisposeAsync().AsTask().Soon();
+        await Waiting.Until(() => grant.Sessions == 0, "the session is over");
+        Assert.Equal(written, Use());
+    }
+
     /// <summary>Holds a sender at one page of its own pool: within a copy (shm), or within a message (tcp).</summary>
     private sealed class Hold : IDisposable
     {

@@ -78,15 +78,18 @@ internal static class Calls
     }
 
     public static Task<PrepRecvReply> PrepAsync(this SimulatedEngine engine, PrepRecvRequest request, CancellationToken cancellationToken = default) =>
-        engine.Service.PrepRecvAsync(request, cancellationToken);
+        engine.Reach(engine.Service.PrepRecvAsync(request, cancellationToken));
 
     public static Task<RemoteSendReply> SendAsync(this SimulatedEngine engine, RemoteSendRequest request, CancellationToken cancellationToken = default) =>
-        engine.Service.RemoteSendAsync(request, cancellationToken);
+        engine.Reach(engine.Service.RemoteSendAsync(request, cancellationToken));
 
     public static Task<Generated> GenerateAsync(
         this SimulatedEngine engine, StartGenerateRequest request, int? stopAfter = null, CancellationToken cancellationToken = default) =>
-        engine.Service.ReadAsync(request, stopAfter, cancellationToken);
+        engine.Reach(engine.Service.ReadAsync(request, stopAfter, cancellationToken));
 
     public static Task ReleaseAsync(this SimulatedEngine engine, PrepRecvReply reservation) =>
-        engine.Service.ReleaseAsync(new ReleaseRequest { ReservationId = reservation.ReservationId }, CancellationToken.None);
+        engine.Reach(engine.Service.ReleaseAsync(new ReleaseRequest { ReservationId = reservation.ReservationId }, CancellationToken.None));
+
+    public static Task AbortAsync(this SimulatedEngine engine, string requestId) =>
+        engine.Reach(engine.Service.AbortAsync(new AbortRequest { RequestId = requestId }, CancellationToken.None));
 }

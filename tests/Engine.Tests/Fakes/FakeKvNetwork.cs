@@ -54,6 +54,23 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
         }
     }
 
+    /// <summary>The process of a pool is gone: what it sent leaves the pages it was writing, and what is sent to it fails.</summary>
+    public void Kill(KvPool pool)
+    {
+        foreach (var session in _sessions.ToList())
+        {
+            if (session.From == pool)
+            {
+                session.Close();
+            }
+        }
+
+        foreach (var grant in _grants.Values)
+        {
+            grant.Dead |= grant.Of == pool;
+        }
+    }
+
     /// <summary>Does the next thing of a session: one copy, or its acknowledgement.</summary>
     public void PumpOne(FakeSession session) => BytesCopied += session.Pump();
 
@@ -85,6 +102,11 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
         public Task<IKvSendSession> OpenAsync(ReadOnlyMemory<byte> address, CancellationToken cancellationToken)
         {
             var grant = network.Find(address);
+            if (grant.Dead)
+            {
+                throw new KvTransportException(KvFault.Unreachable, $"The engine of reservation {grant.ReservationId} is gone");
+            }
+
             if (grant.Revoked)
             {
                 throw new KvTransportException(KvFault.Ended, $"Reservation {grant.ReservationId} has ended");
@@ -125,6 +147,11 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
         public long LastUsed { get; private set; } = network.Time.GetTimestamp();
 
         public long SharedWrites { get; set; }
+
+        public KvPool Of => pool;
+
+        /// <summary>Its engine is gone.</summary>
+        public bool Dead { get; set; }
 
         public bool Revoked { get; private set; }
 
@@ -183,6 +210,8 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public FakeGrant Grant => grant;
 
+        public KvPool From => pool;
+
         public string Transport => "shm";
 
         public string ReservationId => grant.ReservationId;
@@ -221,6 +250,13 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
 
         public ValueTask DisposeAsync()
         {
+            Close();
+            return ValueTask.CompletedTask;
+        }
+
+        /// <summary>Ends the session, or its process does: it writes nothing any more.</summary>
+        public void Close()
+        {
             _queue.Clear();
             _commit = null;
             _ = network._sessions.Remove(this);
@@ -228,13 +264,16 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
             {
                 grant.Leave();
             }
-
-            return ValueTask.CompletedTask;
         }
 
         /// <summary>A copy takes two calls: the writer is inside between them.</summary>
         public long Pump()
         {
+            if (grant.Dead)
+            {
+                Failure ??= new KvTransportException(KvFault.Disconnected, $"The engine of reservation {grant.ReservationId} is gone");
+            }
+
             if (Failure is null && _queue.TryPeek(out var send))
             {
                 if (!_halfway && !grant.Revoked && (grant.Writer is null || grant.Writer == this))

@@ -8,11 +8,13 @@ namespace ScriptedServe.Engine.Tests.Fakes;
 /// <summary>One engine of a simulation: a real core and service over a fake model and network.</summary>
 internal sealed class SimulatedEngine
 {
-    public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, int contextLength)
+    private readonly TaskCompletionSource _died = new();
+
+    public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, int contextLength, ulong epoch = 7)
     {
         Runner = new FakeRunner(FakeRunner.Layout4, contextLength: contextLength);
         Pool = new HeapKvPool(Runner.Layout, pages);
-        Core = new EngineCore(Runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, 7, [], "fake"), simulation.Time);
+        Core = new EngineCore(Runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, epoch, [], "fake"), simulation.Time);
         Service = new EngineService(Core, simulation.Network.SenderOf(Pool), simulation.Time);
     }
 
@@ -25,6 +27,18 @@ internal sealed class SimulatedEngine
     public EngineService Service { get; }
 
     public EngineLoad Load => Core.Status.Current.Load;
+
+    /// <summary>It may be killed, and its callers are to notice that.</summary>
+    public bool IsMortal { get; init; }
+
+    public void Die() => _died.TrySetResult();
+
+    /// <summary>A call as its caller sees it: it fails when the engine's process is gone.</summary>
+    public Task<T> Reach<T>(Task<T> call) => IsMortal ? UntilDeathAsync(call) : call;
+
+    private async Task<T> UntilDeathAsync<T>(Task<T> call) => await Task.WhenAny(call, _died.Task) == call
+        ? await call
+        : throw new RpcException(RpcStatus.Unavailable, "The engine is gone");
 }
 
 /// <summary>
@@ -60,6 +74,17 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
         var engine = new SimulatedEngine(id, this, limits ?? new EngineLimits(), pages, contextLength);
         Engines.Add(engine);
         return engine;
+    }
+
+    /// <summary>Ends an engine's process as kill -9 does, and puts a new one in its place.</summary>
+    public SimulatedEngine Replace(SimulatedEngine engine, string id, ulong epoch, int pages, int contextLength)
+    {
+        Engines.Remove(engine);
+        Network.Kill(engine.Pool);
+        engine.Die();
+        var next = new SimulatedEngine(id, this, engine.Core.Limits, pages, contextLength, epoch) { IsMortal = true };
+        Engines.Add(next);
+        return next;
     }
 
     public override void Post(SendOrPostCallback d, object? state)

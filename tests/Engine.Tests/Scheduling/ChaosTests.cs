@@ -13,6 +13,9 @@ public sealed class ChaosTests
         RpcStatus.ResourceExhausted, RpcStatus.Aborted, RpcStatus.Cancelled, RpcStatus.NotFound, RpcStatus.FailedPrecondition, RpcStatus.Internal,
     ];
 
+    /// <summary>An engine that is gone, or hangs.</summary>
+    private const RpcStatus Lost = RpcStatus.Unavailable;
+
     /// <summary>
     /// Two engines with pools far too small, and callers that generate, split, migrate, resume, read slowly, forget, cancel and abort. Whatever finished is what the
     /// request gives alone; the books balance at each step; and in the end nothing is held.
@@ -20,12 +23,37 @@ public sealed class ChaosTests
     [Fact]
     public void Whatever_happens_outputs_are_those_of_a_request_alone_and_nothing_leaks()
     {
-        var (finished, preemptions, outcomes) = (0, 0ul, new Dictionary<string, int>());
-        for (var seed = 1; seed <= 40; seed++)
+        var (finished, preemptions, outcomes) = RunAll(seeds: 40, withDeaths: false);
+
+        // A chaos in which nothing happens shows nothing.
+        var told = string.Join(", ", outcomes.Select(outcome => $"{outcome.Key} {outcome.Value}"));
+        Assert.True(finished > 40 * 40 / 3, $"{finished} finished: {told}");
+        Assert.True(preemptions > 50, $"{preemptions} preemptions: {told}");
+        Assert.All(Expected, status => Assert.True(outcomes.ContainsKey(status), $"Never {status}: {told}"));
+        Assert.False(outcomes.ContainsKey(Lost), told);
+    }
+
+    /// <summary>
+    /// The same, and meanwhile engines are killed and started anew, and senders or receivers hang for good, some of them within a write. Every call is answered while
+    /// they hang; what outlives them serves what it did before, from a cache that nobody spoiled, and holds nothing once those that hang are gone.
+    /// </summary>
+    [Fact]
+    public void Engines_that_die_or_hang_at_any_moment_harm_no_other_and_leave_nothing_behind()
+    {
+        var (finished, _, outcomes) = RunAll(seeds: 60, withDeaths: true);
+        var told = string.Join(", ", outcomes.Select(outcome => $"{outcome.Key} {outcome.Value}"));
+        Assert.True(finished > 60 * 40 / 6, $"{finished} finished: {told}");
+        Assert.True(outcomes.GetValueOrDefault(Lost) > 60, $"Hardly anything was lost: {told}");
+    }
+
+    private static (int Finished, ulong Preemptions, Dictionary<RpcStatus, int> Outcomes) RunAll(int seeds, bool withDeaths)
+    {
+        var (finished, preemptions, outcomes) = (0, 0ul, new Dictionary<RpcStatus, int>());
+        for (var seed = 1; seed <= seeds; seed++)
         {
             try
             {
-                var run = Run(seed, outcomes);
+                var run = Run(seed, withDeaths, outcomes);
                 finished += run.Finished;
                 preemptions += run.Preemptions;
             }
@@ -35,14 +63,10 @@ public sealed class ChaosTests
             }
         }
 
-        // A chaos in which nothing happens shows nothing.
-        var told = string.Join(", ", outcomes.Select(outcome => $"{outcome.Key} {outcome.Value}"));
-        Assert.True(finished > 40 * 40 / 3, $"{finished} finished: {told}");
-        Assert.True(preemptions > 50, $"{preemptions} preemptions: {told}");
-        Assert.All(Expected, status => Assert.True(outcomes.ContainsKey(status.ToString()), $"Never {status}: {told}"));
+        return (finished, preemptions, outcomes);
     }
 
-    private static (int Finished, ulong Preemptions) Run(int seed, Dictionary<string, int> outcomes)
+    private static (int Finished, ulong Preemptions) Run(int seed, bool withDeaths, Dictionary<RpcStatus, int> outcomes)
     {
         var random = new Random(seed);
         using var simulation = new Simulation(seed);
@@ -53,9 +77,16 @@ public sealed class ChaosTests
             MaxWaiting = 20,
             MaxWait = TimeSpan.FromSeconds(10),
             DefaultLease = TimeSpan.FromSeconds(20),
+            SendTimeout = TimeSpan.FromSeconds(5),
             OutputChunks = random.Next(1, 4),
         };
-        SimulatedEngine[] engines = [simulation.Add("a", random.Next(14, 24), limits, contextLength: 50), simulation.Add("b", random.Next(14, 24), limits, contextLength: 50)];
+        var engines = new SimulatedEngine[2];
+        for (var index = 0; index < engines.Length; index++)
+        {
+            engines[index] = new SimulatedEngine("ab"[index..(index + 1)], simulation, limits, random.Next(14, 24), contextLength: 50) { IsMortal = withDeaths };
+            simulation.Engines.Add(engines[index]);
+        }
+
         if (seed % 4 == 0)
         {
             var failures = new Random(seed);
@@ -68,6 +99,8 @@ public sealed class ChaosTests
             };
         }
 
+        var hanging = new HashSet<FakeKvNetwork.FakeSession>();
+        simulation.Network.Hangs = hanging.Contains;
         var callers = new List<Task<(StartGenerateRequest Request, Generated Output)?>>();
         for (var index = 0; index < 40; index++)
         {
@@ -77,9 +110,21 @@ public sealed class ChaosTests
             {
                 simulation.Move();
             }
+
+            if (withDeaths && random.Next(4) == 0)
+            {
+                Disturb(simulation, engines, hanging, random);
+            }
         }
 
         simulation.Run(Task.WhenAll(callers));
+
+        // Those that hang are killed at last. Nothing of them comes back but the pages they kept busy.
+        foreach (var session in hanging)
+        {
+            session.Close();
+        }
+
         simulation.Advance(TimeSpan.FromSeconds(30));
         simulation.Advance(TimeSpan.FromSeconds(30));
 
@@ -89,22 +134,52 @@ public sealed class ChaosTests
             Assert.Equal(engine.Pool.Pages, engine.Load.KvPagesFree);
             Assert.Equal(0, engine.Load.PrefillTokensQueued);
             Assert.True(engine.Core.IsIdle);
+            engine.Runner.OnForward = null;
         }
 
         var outputs = callers.Where(caller => caller.Result is not null).Select(caller => caller.Result!.Value).ToList();
         foreach (var (request, output) in outputs)
         {
-            var alone = Alone(request);
-            Assert.Equal(alone.Tokens, output.Tokens);
-            Assert.Equal(alone.Reason, output.Reason);
-            Assert.Equal(alone.Logprobs, output.Logprobs);
+            AssertSame(Alone(request), output);
+        }
+
+        // What is cached is what was computed: served from it, each gives the same again.
+        foreach (var (request, output) in outputs.Take(4))
+        {
+            foreach (var engine in engines)
+            {
+                AssertSame(output, simulation.Run(engine.GenerateAsync(request)));
+            }
         }
 
         return (outputs.Count, engines[0].Load.Preemptions + engines[1].Load.Preemptions);
     }
 
+    private static void Disturb(Simulation simulation, SimulatedEngine[] engines, HashSet<FakeKvNetwork.FakeSession> hanging, Random random)
+    {
+        if (random.Next(3) > 0)
+        {
+            if (simulation.Network.Pending is { Count: > 0 } pending)
+            {
+                hanging.Add(pending[random.Next(pending.Count)]);
+            }
+
+            return;
+        }
+
+        var index = random.Next(engines.Length);
+        engines[index] = simulation.Replace(engines[index], "ab"[index..(index + 1)], (ulong)random.Next(8, int.MaxValue), random.Next(14, 24), contextLength: 50);
+    }
+
+    private static void AssertSame(Generated expected, Generated actual)
+    {
+        Assert.Equal(expected.Tokens, actual.Tokens);
+        Assert.Equal(expected.Reason, actual.Reason);
+        Assert.Equal(expected.Logprobs, actual.Logprobs);
+    }
+
     private static async Task<(StartGenerateRequest Request, Generated Output)?> Call(
-        SimulatedEngine[] engines, string id, Random random, Dictionary<string, int> outcomes)
+        SimulatedEngine[] engines, string id, Random random, Dictionary<RpcStatus, int> outcomes)
     {
         var (here, there) = random.Next(2) == 0 ? (engines[0], engines[1]) : (engines[1], engines[0]);
 
@@ -149,16 +224,16 @@ public sealed class ChaosTests
                     // Abort by another caller, at any time.
                     var aborted = here.GenerateAsync(plain);
                     await Pause(random);
-                    await here.Service.AbortAsync(new AbortRequest { RequestId = id }, CancellationToken.None);
+                    await here.AbortAsync(id);
                     var what = await aborted;
                     return what.Reason == FinishReason.Abort ? null : (plain, what);
                 default:
-                    return (plain, await Slowly(here, plain, random));
+                    return (plain, await here.Reach(Slowly(here, plain, random)));
             }
         }
-        catch (RpcException e) when (Expected.Contains(e.Status))
+        catch (RpcException e) when (e.Status == Lost || Expected.Contains(e.Status))
         {
-            outcomes[e.Status.ToString()] = outcomes.GetValueOrDefault(e.Status.ToString()) + 1;
+            outcomes[e.Status] = outcomes.GetValueOrDefault(e.Status) + 1;
             return null;
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
@@ -195,7 +270,7 @@ public sealed class ChaosTests
             }
             else
             {
-                await decode.Service.AbortAsync(new AbortRequest { RequestId = id }, CancellationToken.None);
+                await decode.AbortAsync(id);
             }
         }
 

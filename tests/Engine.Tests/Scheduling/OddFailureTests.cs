@@ -3,6 +3,7 @@ using ScriptedServe.Contracts.V1;
 using ScriptedServe.Engine.Sampling;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Tests.Fakes;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Scheduling;
 
@@ -98,6 +99,18 @@ public sealed class OddFailureTests
 
         Assert.Equal(8, simulation.Run(good).Tokens.Count);
         simulation.Settle();
+        AssertNothingHeld(engine);
+    }
+
+    [Theory]
+    [InlineData(KvFault.Scattered)]
+    [InlineData(KvFault.Busy)]
+    public void Pages_that_cannot_be_granted_are_refused_for_want_of_room(KvFault fault)
+    {
+        using var simulation = new Simulation { TimeShare = 0 };
+        var engine = simulation.Add("a");
+        simulation.Network.OnGrant = _ => throw new KvTransportException(fault, "no");
+        Assert.Equal(RpcStatus.ResourceExhausted, simulation.Fails(engine.PrepAsync(Calls.Prep("r", Calls.Prompt(12)))).Status);
         AssertNothingHeld(engine);
     }
 

@@ -34,7 +34,7 @@ internal static class Program
         }
     }
 
-    /// <summary>"grant ID BEGIN END PAGE..." answers the address; "arrived ID" answers when it has; "fill" fills the pool from seed 99; "hash" answers the whole pool's.</summary>
+    /// <summary>"grant ID BEGIN END PAGE..." answers the address; "arrived ID" answers when it has; "fill" fills the pool from seed 99; "hash" answers the whole pool's; "allocated" answers the bytes allocated so far.</summary>
     private static async Task ReceiveAsync(string unixPath, KvLayout layout, int pages)
     {
         using var pool = SharedKvPool.Create(layout, pages, epoch: 1);
@@ -64,6 +64,9 @@ internal static class Program
                 case "fill":
                     pool.Filled(seed: 99);
                     Console.WriteLine("filled");
+                    break;
+                case "allocated":
+                    Console.WriteLine(GC.GetTotalAllocatedBytes(precise: true).ToString(CultureInfo.InvariantCulture));
                     break;
                 case "hash":
                     Console.WriteLine(Convert.ToHexString(SHA256.HashData(pool.Snapshot())));

@@ -10,7 +10,7 @@ internal sealed class Rig : IAsyncDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kv-");
     private readonly List<IAsyncDisposable> _senders = [];
 
-    public Rig(KvLayout? layout = null, int pages = 32, KvPool? pool = null, ulong epoch = 7)
+    public Rig(KvLayout? layout = null, int pages = 32, KvPool? pool = null, ulong epoch = 7, Func<KvEndpointOptions, KvEndpointOptions>? change = null)
     {
         Pool = (pool ?? SharedKvPool.Create(layout ?? Pools.Small, pages, epoch)).Filled(seed: 99);
         Options = new KvEndpointOptions
@@ -22,6 +22,7 @@ internal sealed class Rig : IAsyncDisposable
             TcpBind = new IPEndPoint(IPAddress.Loopback, 0),
             TimeProvider = Time,
         };
+        Options = change?.Invoke(Options) ?? Options;
         Endpoint = KvEndpoint.Start(Pool, Options);
     }
 
