@@ -13,6 +13,7 @@ using ScriptedServe.Host.OpenAi;
 using ScriptedServe.Host.Options;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host;
 
@@ -28,6 +29,9 @@ internal sealed class HostApplication : IAsyncDisposable
     /// <summary>For requests under way when the host is told to stop.</summary>
     private static readonly TimeSpan StopGrace = TimeSpan.FromSeconds(5);
 
+    /// <summary>Between two attempts to read a store that went away while the host started.</summary>
+    private static readonly TimeSpan StoreRetry = TimeSpan.FromSeconds(1);
+
     private static readonly TimeSpan Glance = TimeSpan.FromMilliseconds(50);
 
     private readonly ServeOptions options;
@@ -37,6 +41,7 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly HostEvents events;
     private readonly EngineFleet fleet;
     private readonly LocalEngines? local;
+    private readonly IRouterStore store;
     private readonly RouterCatalog routers;
     private readonly ScriptWatcher watcher;
     private readonly ILoggerFactory loggers;
@@ -48,16 +53,17 @@ internal sealed class HostApplication : IAsyncDisposable
     private Task counting = Task.CompletedTask;
     private volatile bool hasBeenReady;
 
-    private HostApplication(ServeOptions options, IConfiguration file, ModelFolder model, string modelFolder, TimeProvider time)
+    private HostApplication(ServeOptions options, IConfiguration file, ModelFolder model, string modelFolder, string scriptsFolder, IRouterStore store, ILoggerFactory loggers, TimeProvider time)
     {
+        this.store = store;
+        this.loggers = loggers;
         this.options = options;
         this.time = time;
         ModelId = model.Facts.Id;
-        ScriptsFolder = options.Scripts ?? HostFolders.Scripts(Directory.GetCurrentDirectory(), AppContext.BaseDirectory);
+        ScriptsFolder = scriptsFolder;
         requestsEnd = new CancellationTokenSource();
         cutOff = time.CreateTimer(static end => ((CancellationTokenSource)end!).Cancel(), requestsEnd, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
 
-        loggers = LoggerFactory.Create(logging => ConfigureLogging(logging, time));
         events = new HostEvents(time);
         var settings = new FleetSettings { CallTimeout = options.CallTimeout };
         var expected = FleetModel.Expected(model.Facts.Id, model.Facts.VocabSize, model.Facts.ContextLength);
@@ -78,10 +84,10 @@ internal sealed class HostApplication : IAsyncDisposable
         var folder = new ScriptFolder(ScriptsFolder);
         var globals = new RouterGlobalsSource(fleet.Scripts, traffic, time, loggers, name => RouterOptions(file, name));
         var compiler = new ScriptCompiler(folder, limits, ScriptApiRules.Default);
-        routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>());
+        routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>(), store);
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
         var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout, SubCalls = limits.SubCalls }, time, requestsEnd.Token);
-        readiness = new Readiness(WhyStillStarting, WhyNoEngine, WhyNoRouter);
+        readiness = new Readiness(() => routers.Warnings, WhyStillStarting, WhyNoEngine, WhyNoRouter);
 
         // Instances, which the container does not dispose: they end in an order of their own.
         var builder = WebApplication.CreateSlimBuilder();
@@ -144,10 +150,25 @@ internal sealed class HostApplication : IAsyncDisposable
 
     /// <exception cref="ModelFolderException">The model cannot be served.</exception>
     /// <exception cref="EngineStartException">The engine's program is not there.</exception>
-    public static HostApplication Build(ServeOptions options, IConfiguration file, TimeProvider time)
+    /// <exception cref="RouterStoreException">The store of routers cannot be opened.</exception>
+    public static async Task<HostApplication> BuildAsync(ServeOptions options, IConfiguration file, TimeProvider time)
     {
         var folder = options.Model ?? HostFolders.BuiltInModel;
-        return new HostApplication(options, file, ModelFolder.Load(folder, time), folder, time);
+        var model = ModelFolder.Load(folder, time);
+        var scripts = options.Scripts ?? HostFolders.Scripts(Directory.GetCurrentDirectory(), AppContext.BaseDirectory);
+        var loggers = LoggerFactory.Create(logging => ConfigureLogging(logging, time));
+        IRouterStore? store = null;
+        try
+        {
+            store = await RouterStores.Open(options, scripts, time, loggers.CreateLogger("ScriptedServe.Host.Scripts.Store"));
+            return new HostApplication(options, file, model, folder, scripts, store, loggers, time);
+        }
+        catch
+        {
+            await (store?.DisposeAsync() ?? ValueTask.CompletedTask);
+            loggers.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Listens at once; engines and routers come up meanwhile.</summary>
@@ -162,7 +183,7 @@ internal sealed class HostApplication : IAsyncDisposable
             await fleet.AttachAsync(url, id: null, labels: [], mustAnswer: false, CancellationToken.None);
         }
 
-        watching = watcher.StartAsync(requestsEnd.Token);
+        watching = BringUpRoutersAsync();
     }
 
     /// <summary>Completes when requests can be served; not if the host stops before.</summary>
@@ -182,6 +203,7 @@ internal sealed class HostApplication : IAsyncDisposable
         await (watching ?? Task.CompletedTask).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await watcher.DisposeAsync();
         await routers.DisposeAsync();
+        await store.DisposeAsync();
         if (local is not null)
         {
             await local.DisposeAsync();
@@ -193,6 +215,31 @@ internal sealed class HostApplication : IAsyncDisposable
         await cutOff.DisposeAsync();
         requestsEnd.Dispose();
         loggers.Dispose();
+    }
+
+    private async Task BringUpRoutersAsync()
+    {
+        while (!await TryRestoreAsync())
+        {
+            await Task.Delay(StoreRetry, time, requestsEnd.Token);
+        }
+
+        await watcher.StartAsync(requestsEnd.Token);
+        routers.AllowEmergency();
+    }
+
+    private async Task<bool> TryRestoreAsync()
+    {
+        try
+        {
+            await routers.Restore(requestsEnd.Token);
+            return true;
+        }
+        catch (RouterStoreException e)
+        {
+            loggers.CreateLogger<RouterCatalog>().LogWarning("{Error} Trying again.", e.Message);
+            return false;
+        }
     }
 
     private static void ConfigureLogging(ILoggingBuilder logging, TimeProvider time)
@@ -280,7 +327,7 @@ internal sealed class HostApplication : IAsyncDisposable
 
         if (watching is not { IsCompleted: true })
         {
-            return $"the routers in {ScriptsFolder} are being loaded";
+            return $"the routers of {ScriptsFolder} and {store.Description} are being loaded";
         }
 
         if (fleet.Members.FirstOrDefault(member => member.State == EngineState.Starting && local?.Contains(member.Id) == true) is { } starting)

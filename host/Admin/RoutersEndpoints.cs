@@ -21,7 +21,7 @@ public static class RoutersEndpoints
             }
             catch (RouterRefusedException e)
             {
-                if (e.Refusal == RouterRefusal.Busy)
+                if (e.Refusal is RouterRefusal.Busy or RouterRefusal.StoreUnavailable)
                 {
                     context.HttpContext.Response.Headers.RetryAfter = "1";
                 }
@@ -29,15 +29,30 @@ public static class RoutersEndpoints
                 return Refused(e);
             }
         });
-        routers.MapGet("", (RouterCatalog catalog) => AdminReply.Of(new { @default = catalog.DefaultRouter, catalog.LoadContexts, routers = catalog.List() }));
-        routers.MapGet("/{name}", (string name, HttpRequest request, RouterCatalog catalog) => Show(catalog.Get(name, Version(request))));
+        routers.MapGet("", (RouterCatalog catalog) => AdminReply.Of(new
+        {
+            @default = catalog.DefaultRouter,
+            catalog.LoadContexts,
+            store = catalog.StoreDescription,
+            warnings = catalog.Warnings,
+            routers = catalog.List(),
+        }));
+        routers.MapGet("/{name}", async (string name, HttpRequest request, RouterCatalog catalog) => Show(await catalog.Get(name, Version(request), request.HttpContext.RequestAborted)));
         routers.MapPut("/{name}", Put);
         routers.MapPost("/{name}/check", Check);
         routers.MapPost("/{name}/activate", Activate);
-        routers.MapPost("/{name}/rollback", (string name, RouterCatalog catalog) => AdminReply.Of(catalog.Rollback(name)));
-        routers.MapDelete("/{name}", (string name, HttpRequest request, RouterCatalog catalog) =>
+        routers.MapPost("/{name}/rollback", async (string name, HttpRequest request, RouterCatalog catalog) =>
+            AdminReply.Of(await catalog.Rollback(name, Cause(request), onlyFrom: null, request.HttpContext.RequestAborted)));
+        routers.MapPut("/{name}/labels/{label}", async (string name, string label, HttpRequest request, RouterCatalog catalog) =>
+            AdminReply.Of(await catalog.SetLabel(name, label, NeededVersion(request), Cause(request), request.HttpContext.RequestAborted)));
+        routers.MapDelete("/{name}/labels/{label}", async (string name, string label, HttpRequest request, RouterCatalog catalog) =>
         {
-            catalog.Delete(name, Version(request));
+            await catalog.RemoveLabel(name, label, Cause(request), request.HttpContext.RequestAborted);
+            return Results.NoContent();
+        });
+        routers.MapDelete("/{name}", async (string name, HttpRequest request, RouterCatalog catalog) =>
+        {
+            await catalog.Delete(name, Version(request), Cause(request), request.HttpContext.RequestAborted);
             return Results.NoContent();
         });
     }
@@ -55,7 +70,8 @@ public static class RoutersEndpoints
         var activate = Flag(request, "activate");
         RouterNames.Check(name);
         var text = await ReadText(request, limits);
-        var origin = new RouterOrigin(Text(request, "author", "X-Author"), Text(request, "message", "X-Message"));
+        var (author, message) = Cause(request);
+        var origin = new RouterOrigin(author, message);
         var result = await catalog.Put(new RouterSubmission(name, text, origin, activate, Options(request)), request.HttpContext.RequestAborted);
         return result.Accepted
             ? AdminReply.Of(
@@ -74,28 +90,36 @@ public static class RoutersEndpoints
             diagnostics.Any(diagnostic => diagnostic.IsError) ? StatusCodes.Status422UnprocessableEntity : StatusCodes.Status200OK);
     }
 
-    private static IResult Activate(string name, HttpRequest request, RouterCatalog catalog)
+    private static async Task<IResult> Activate(string name, HttpRequest request, RouterCatalog catalog)
     {
-        if (request.Query.ContainsKey("share") && request.Query["share"] != "100")
-        {
-            throw Malformed("share", "an activation takes all traffic: share can only be 100");
-        }
-
-        var version = Version(request) ?? throw Malformed("version", "say which version to activate: ?version=3");
-        return AdminReply.Of(catalog.Activate(name, version, Options(request)));
+        var header = request.Query["header"].ToString();
+        var activation = new RouterActivation(Cause(request), Share(request), header.Length == 0 ? null : header, Options(request));
+        return activation is { Share: 100, Header: not null }
+            ? throw Malformed("header", "header chooses the requests of a canary: give its share too")
+            : AdminReply.Of(await catalog.Activate(name, NeededVersion(request), activation, request.HttpContext.RequestAborted));
     }
 
-    private static int? Version(HttpRequest request)
+    private static double Share(HttpRequest request)
     {
-        if (!request.Query.TryGetValue("version", out var text))
+        if (!request.Query.TryGetValue("share", out var text))
         {
-            return null;
+            return 100;
         }
 
-        return int.TryParse(text.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && version > 0
-            ? version
-            : throw Malformed("version", $"\"{text}\" is no version; versions are whole numbers from 1");
+        return double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var share) && share is > 0 and <= 100
+            ? share
+            : throw Malformed("share", $"share is \"{text}\"; it must be a percentage above 0, at most 100 (which is a plain activation)");
     }
+
+    private static VersionSelector NeededVersion(HttpRequest request) =>
+        Version(request) ?? throw Malformed("version", "say which version: ?version=3, or by a label ?version=candidate");
+
+    private static VersionSelector? Version(HttpRequest request) =>
+        !request.Query.TryGetValue("version", out var text) ? null
+        : VersionSelector.Parse(text.ToString()) ?? throw Malformed("version", $"\"{text}\" is no version; versions are whole numbers from 1, or labels");
+
+    /// <summary>Who asks and why; what no text column can hold is left out.</summary>
+    private static RouterCause Cause(HttpRequest request) => new(Text(request, "author", "X-Author").Replace("\0", "", StringComparison.Ordinal), Text(request, "message", "X-Message").Replace("\0", "", StringComparison.Ordinal));
 
     private static bool Flag(HttpRequest request, string name) => request.Query[name].ToString() switch
     {

@@ -11,7 +11,7 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
     public async Task<int> PushAsync(string file, string? name, bool activate, string? message, CancellationToken cancellationToken)
     {
         var (router, text) = await ReadAsync(file, name, cancellationToken);
-        var path = $"admin/routers/{router}?activate={(activate ? "true" : "false")}{(message is null ? "" : $"&message={Uri.EscapeDataString(message)}")}";
+        var path = $"admin/routers/{router}?activate={(activate ? "true" : "false")}{Message(message)}";
         var (status, reply) = await host.TrySendAsync(HttpMethod.Put, path, Source(text), cancellationToken);
         if (status == HttpStatusCode.UnprocessableEntity)
         {
@@ -51,16 +51,19 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
     public async Task<int> RoutersAsync(CancellationToken cancellationToken)
     {
         var reply = await host.SendAsync(HttpMethod.Get, "admin/routers", null, cancellationToken);
-        var table = new Table("ROUTER", "VERSION", "STATE", "LEASES", "REQUESTS", "ERRORS", "SHARE", "AUTHOR", "MESSAGE");
+        var table = new Table("ROUTER", "VERSION", "STATE", "TRAFFIC", "LABELS", "LEASES", "REQUESTS", "ERRORS", "SHARE", "AUTHOR", "MESSAGE");
         foreach (var router in Rows(reply, "routers"))
         {
+            var canary = Number(router?["canary"]?["version"]);
             foreach (var version in Rows(router?["versions"], "versions"))
             {
                 var is_default = router?["is_default"]?.GetValue<bool>() == true;
                 table.Add(
                     $"{router?["name"]}{(is_default ? " (default)" : "")}",
                     version?["version"],
-                    version?["state"],
+                    canary > 0 && Number(version?["version"]) == canary ? "canary" : version?["state"],
+                    version?["traffic"] is { } traffic && traffic.GetValue<double>() > 0 ? traffic.GetValue<double>().ToString("0.##", CultureInfo.InvariantCulture) + "%" : "",
+                    string.Join(',', Rows(version?["labels"], "labels").Select(label => label?.ToString())),
                     version?["leases"],
                     version?["requests"],
                     version?["errors"],
@@ -71,21 +74,50 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
         }
 
         table.Write(output);
+        foreach (var warning in Rows(reply?["warnings"], "warnings"))
+        {
+            await output.WriteLineAsync($"warning: {warning}");
+        }
+
         return 0;
     }
 
-    public async Task<int> ActivateAsync(string name, int? version, CancellationToken cancellationToken)
+    /// <param name="version">A number or a label; null for the newest that is loaded.</param>
+    /// <param name="share">Percent, for a canary; null for all requests.</param>
+    public async Task<int> ActivateAsync(string name, string? version, double? share, string? header, string? message, CancellationToken cancellationToken)
     {
-        var number = version ?? await NewestLoadedAsync(name, cancellationToken);
-        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/activate?version={number.ToString(CultureInfo.InvariantCulture)}", null, cancellationToken);
-        await output.WriteLineAsync($"{name}@{reply?["version"]} is active");
+        var wanted = version ?? (await NewestLoadedAsync(name, cancellationToken)).ToString(CultureInfo.InvariantCulture);
+        var path = $"admin/routers/{Uri.EscapeDataString(name)}/activate?version={Uri.EscapeDataString(wanted)}"
+            + (share is { } percent ? $"&share={percent.ToString(CultureInfo.InvariantCulture)}" : "")
+            + (header is null ? "" : $"&header={Uri.EscapeDataString(header)}")
+            + Message(message);
+        var reply = await host.SendAsync(HttpMethod.Post, path, null, cancellationToken);
+        await output.WriteLineAsync(share is < 100
+            ? $"{name}@{reply?["version"]} takes {reply?["traffic"]}% of the requests; 'activate {name} --version {reply?["version"]}' gives it all, 'rollback {name}' none"
+            : $"{name}@{reply?["version"]} is active");
         return 0;
     }
 
-    public async Task<int> RollbackAsync(string name, CancellationToken cancellationToken)
+    public async Task<int> RollbackAsync(string name, string? message, CancellationToken cancellationToken)
     {
-        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/rollback", null, cancellationToken);
+        var reply = await host.SendAsync(HttpMethod.Post, $"admin/routers/{Uri.EscapeDataString(name)}/rollback?{Message(message).TrimStart('&')}", null, cancellationToken);
         await output.WriteLineAsync($"{name}@{reply?["version"]} is active again");
+        return 0;
+    }
+
+    /// <param name="version">A number or another label; null removes the label.</param>
+    public async Task<int> LabelAsync(string name, string label, string? version, CancellationToken cancellationToken)
+    {
+        var path = $"admin/routers/{Uri.EscapeDataString(name)}/labels/{Uri.EscapeDataString(label)}";
+        if (version is null)
+        {
+            await host.SendAsync(HttpMethod.Delete, path, null, cancellationToken);
+            await output.WriteLineAsync($"{name}@{label} names nothing any more");
+            return 0;
+        }
+
+        var reply = await host.SendAsync(HttpMethod.Put, $"{path}?version={Uri.EscapeDataString(version)}", null, cancellationToken);
+        await output.WriteLineAsync($"{name}@{label} is {name}@{reply?["version"]}");
         return 0;
     }
 
@@ -143,6 +175,8 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
 
         return (Uri.EscapeDataString(name ?? Path.GetFileNameWithoutExtension(file)), await File.ReadAllTextAsync(file, cancellationToken));
     }
+
+    private static string Message(string? message) => message is null ? "" : $"&message={Uri.EscapeDataString(message)}";
 
     private static StringContent Source(string text) => new(text, Encoding.UTF8, "text/plain");
 

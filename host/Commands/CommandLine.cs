@@ -79,7 +79,11 @@ internal sealed class CommandLine(
         var activate = new Option<bool>("--activate") { Description = "Let the new version serve at once." };
         var message = new Option<string?>("--message") { Description = "Why, for the list of versions." };
         var router = new Argument<string>("ROUTER") { Description = "A router's name." };
-        var version = new Option<int?>("--version") { Description = "The version's number. Default: the newest that is loaded." };
+        var version = new Option<string?>("--version") { Description = "The version's number or label. Default: the newest that is loaded." };
+        var share = new Option<double?>("--share") { Description = "Percent of the requests, for a trial beside the active version. Default: all." };
+        var header = new Option<string?>("--header") { Description = "With --share: the request header whose value decides who is in the trial. Default: each request by itself." };
+        var label = new Argument<string>("LABEL") { Description = "A label, as in stable: then ROUTER@LABEL names the version." };
+        var labelled = new Option<string?>("--version") { Description = "The version to label, by number or another label. Default: none; the label is removed." };
         var request = new Argument<string>("ID") { Description = "A request's id, as in the header X-Request-Id." };
 
         Add("push", "Put a script onto a running host as a new version.", [scriptFile], [asName, activate, message], (run, parsed, token) =>
@@ -87,9 +91,12 @@ internal sealed class CommandLine(
         Add("check", "Have a running host compile a script, and nothing else.", [scriptFile], [asName], (run, parsed, token) =>
             run.CheckAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), token));
         Add("routers", "List routers and their versions.", [], [], (run, _, token) => run.RoutersAsync(token));
-        Add("activate", "Let a loaded version serve its name.", [router], [version], (run, parsed, token) =>
-            run.ActivateAsync(parsed.GetRequiredValue(router), parsed.GetValue(version), token));
-        Add("rollback", "Let the version before serve again.", [router], [], (run, parsed, token) => run.RollbackAsync(parsed.GetRequiredValue(router), token));
+        Add("activate", "Let a version serve its name, or with --share a part of its requests.", [router], [version, share, header, message], (run, parsed, token) =>
+            run.ActivateAsync(parsed.GetRequiredValue(router), parsed.GetValue(version), parsed.GetValue(share), parsed.GetValue(header), parsed.GetValue(message), token));
+        Add("rollback", "End a trial, or let the version before serve again.", [router], [message], (run, parsed, token) =>
+            run.RollbackAsync(parsed.GetRequiredValue(router), parsed.GetValue(message), token));
+        Add("label", "Let a label name a version, or remove it.", [router, label], [labelled], (run, parsed, token) =>
+            run.LabelAsync(parsed.GetRequiredValue(router), parsed.GetRequiredValue(label), parsed.GetValue(labelled), token));
         Add("engines", "List engines and their load.", [], [], (run, _, token) => run.EnginesAsync(token));
         Add("trace", "Show the sub-calls of a request.", [request], [], (run, parsed, token) => run.TraceAsync(parsed.GetRequiredValue(request), token));
 

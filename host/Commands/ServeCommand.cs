@@ -3,6 +3,7 @@ using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Engines.Supervision;
 using ScriptedServe.Host.Models;
 using ScriptedServe.Host.Options;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Commands;
 
@@ -16,7 +17,7 @@ internal static class ServeCommand
     {
         try
         {
-            await using var host = HostApplication.Build(options, file, time);
+            await using var host = await HostApplication.BuildAsync(options, file, time);
             await host.StartAsync();
             await output.WriteLineAsync($"Listening on {host.Url}; starting {Starting(options)} ...");
             var ready = host.WaitUntilReadyAsync();
@@ -35,7 +36,7 @@ internal static class ServeCommand
             await errors.WriteLineAsync($"error: cannot listen on {options.Host}:{options.Port}: {e.InnerException.Message}. Another program may use the port; choose one with --port, or --port 0 for any free one.");
             return Failed;
         }
-        catch (Exception e) when (e is ModelFolderException or EngineStartException or FleetException)
+        catch (Exception e) when (e is ModelFolderException or EngineStartException or FleetException or RouterStoreException or RouterStoreInUseException)
         {
             await errors.WriteLineAsync($"error: {e.Message}");
             return e is FleetException { Problem: FleetProblem.BadSecret } ? AskedWrongly : Failed;

@@ -45,6 +45,8 @@ internal static class HostSettings
     public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");
     public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: data_parallel.");
     public static readonly HostSetting Scripts = new("scripts", "DIR", "Folder of the routers' scripts. Default: ./scripts, else the nearest scripts/ above the program, else the copy beside it.");
+    public static readonly HostSetting Data = new("data", "DIR", "Folder in which versions of routers and what is active are kept; 'none' keeps them in memory only. Default: .scriptedserve beside the scripts folder.");
+    public static readonly HostSetting Store = new("store", "URL", "A PostgreSQL database in which several hosts keep their routers together, in place of --data: postgres://user:password@host:port/database, or a connection string of Npgsql.");
     public static readonly HostSetting Host = new("host", "ADDR", "Address to listen on. Default: 127.0.0.1. Any address other machines can reach needs --admin-token.");
     public static readonly HostSetting Port = new("port", "P", "Port to listen on, 0 to 65535; 0 is any free one. Default: 8000.");
     public static readonly HostSetting ApiKey = new("api-key", "KEY", "What clients of /v1 have to present. Default: none.");
@@ -82,7 +84,7 @@ internal static class HostSettings
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
-        Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Host, Port, ApiKey, AdminToken,
+        Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), WatchQuiet, WatchRescan,
         TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];

@@ -1,5 +1,6 @@
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Options;
 
@@ -28,6 +29,12 @@ internal sealed record ServeOptions
 
     /// <summary>Null: found as its setting says.</summary>
     public string? Scripts { get; init; }
+
+    /// <summary>Null: the default folder; <c>none</c>: no folder.</summary>
+    public string? Data { get; init; }
+
+    /// <summary>Null: no database.</summary>
+    public PostgresAddress? Store { get; init; }
 
     public string Host { get; init; } = "127.0.0.1";
 

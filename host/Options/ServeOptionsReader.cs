@@ -6,6 +6,7 @@ using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Options;
 
@@ -52,6 +53,8 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             ClusterSecretFile = File(HostSettings.ClusterSecretFile),
             Router = Router() ?? defaults.Router,
             Scripts = Folder(HostSettings.Scripts),
+            Data = Data(),
+            Store = Store(),
             Host = host,
             Port = Integer(HostSettings.Port, defaults.Port, 0, 65535),
             ApiKey = Text(HostSettings.ApiKey),
@@ -208,6 +211,31 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         }
 
         return text;
+    }
+
+    private string? Data() => Text(HostSettings.Data) is { } text ? text == RouterStores.None ? text : Path.GetFullPath(text) : null;
+
+    private PostgresAddress? Store()
+    {
+        if (Text(HostSettings.Store) is not { } text)
+        {
+            return null;
+        }
+
+        if (sources.Find(HostSettings.Data) is { } data)
+        {
+            errors.Add($"{Source(HostSettings.Store)} and {data.Source} exclude each other: routers are kept in one place.");
+        }
+
+        try
+        {
+            return PostgresAddress.Parse(text);
+        }
+        catch (FormatException e)
+        {
+            errors.Add($"{Source(HostSettings.Store)}: {e.Message}.");
+            return null;
+        }
     }
 
     private string[] Devices()

@@ -38,7 +38,7 @@ internal sealed class RequestRunner(
     public RunningRequest Start(RequestSpec spec)
     {
         ArgumentNullException.ThrowIfNull(spec);
-        var lease = routers.Acquire(spec.Router);
+        var lease = routers.Acquire(spec.Router, spec.Id, spec.Headers);
         var trace = new RequestTrace(spec.Id, $"{lease.Name}@{lease.Version}", spec.PromptTokens.Length, Time, observer.CallEnded, traces.Settings);
         traces.Add(trace);
         traffic.Arrived(spec.PromptTokens.Length);

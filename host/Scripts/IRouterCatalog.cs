@@ -7,9 +7,10 @@ namespace ScriptedServe.Host.Scripts;
 public interface IRouterCatalog
 {
     /// <summary>Pins a loaded version for one request. The version cannot be unloaded before the lease is disposed.</summary>
-    /// <param name="spec"><c>name</c>, <c>name@version</c>, or null for the default router.</param>
+    /// <param name="spec"><c>name</c>, <c>name@version</c>, <c>name@label</c>, or null for the default router.</param>
+    /// <param name="requestId">Decides, unless a header does, whether a canary takes the request.</param>
     /// <exception cref="RouterNotFoundException">No such router, or the version is not loaded.</exception>
-    IRouterLease Acquire(string? spec);
+    IRouterLease Acquire(string? spec, string requestId = "", IReadOnlyDictionary<string, string>? headers = null);
 }
 
 /// <summary>A pinned router version. Dispose exactly once, when the request has ended.</summary>

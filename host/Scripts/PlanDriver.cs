@@ -59,7 +59,7 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
         }
         catch (Exception e)
         {
-            version.CountPlanError();
+            version.Counts.CountPlanError();
             log.LogWarning(
                 "{Router}: PlanStrategy failed: {Error}", version.Label,
                 e is TimeoutException ? $"it did not end within {limit.TotalMilliseconds:0} ms (setting plan-limit-ms)" : ScriptErrors.Describe(e));

@@ -1,55 +1,67 @@
-using System.Collections.Concurrent;
 using ScriptedServe.Host.Admin;
+using ScriptedServe.Host.Scripts.Store;
 using ScriptedServe.Scripting;
 
 namespace ScriptedServe.Host.Scripts;
 
 /// <summary>
-/// All routers of the host: compiles, loads, activates, drains and unloads their versions (the driver of <see cref="RouterLifecycle"/>),
-/// and pins one for each request.
+/// All routers of the host: pins one for each request, takes new versions, and writes each change of what serves to the log before it is in force.
 /// </summary>
-/// <remarks>
-/// A text becomes a version in these steps: (1) its name's turn; (2) the text and what it loads are read and hashed; the same text loaded
-/// already ends here; (3) compile, one at a time on the whole host; (4) load, top-level statements and OnLoad included; (5) publish under the lock;
-/// (6) retire what is more than should be kept. Until (5) nothing has changed.
-/// </remarks>
 public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
 {
     private readonly ScriptCompiler _compiler;
-    private readonly ScriptLimits _limits;
+    private readonly IRouterStore _store;
     private readonly string _defaultRouter;
     private readonly TimeProvider _time;
-    private readonly IHostEvents _events;
-    private readonly ILogger _log;
     private readonly ScriptCalls _calls;
     private readonly CompileQueue _queue;
-    private readonly VersionLoader _loader;
+    private readonly VersionIntake _intake;
     private readonly VersionRetirement _retirement;
-
+    private readonly RoutersInForce _routers;
+    private readonly RouterView _view;
+    private readonly EmergencyRouter _emergency;
     private readonly Lock _lock = new();
-    private readonly ConcurrentDictionary<string, RouterSlot> _slots = new(StringComparer.Ordinal);
+    private bool _mayTakeOver;
 
     /// <param name="globals">Makes the globals of a version from its name and number.</param>
     /// <param name="defaultRouter">Serves requests that name none.</param>
     /// <param name="time">Of limits on waiting and PlanStrategy's interval. Thread time is measured on <paramref name="machineTime"/>.</param>
+    /// <param name="store">Not disposed by the catalog.</param>
     public RouterCatalog(
         ScriptCompiler compiler, ScriptLimits limits, Func<string, int, RouterGlobals> globals, string defaultRouter,
-        TimeProvider time, TimeProvider machineTime, IHostEvents events, ILogger<RouterCatalog> log)
+        TimeProvider time, TimeProvider machineTime, IHostEvents events, ILogger<RouterCatalog> log, IRouterStore store)
     {
         RouterNames.Check(defaultRouter);
         _compiler = compiler;
-        _limits = limits;
+        _store = store;
         _defaultRouter = defaultRouter;
         _time = time;
-        _events = events;
-        _log = log;
         _calls = new ScriptCalls(time, limits.Budget(machineTime));
         _queue = new CompileQueue(compiler, limits);
-        _loader = new VersionLoader(_queue, globals, _calls, limits);
+        var loader = new VersionLoader(_queue, globals, _calls, limits);
         _retirement = new VersionRetirement(_lock, _calls, limits, events, log);
+        _routers = new RoutersInForce(store, loader, _retirement, _calls, limits, events, log, _lock) { Changed_NeedsLock = CheckEmergency_NeedsLock };
+        _view = new RouterView(_routers, _retirement, defaultRouter);
+        _intake = new VersionIntake(compiler, limits, store, _queue, loader, _routers, _view, time, events, _lock);
+        _emergency = new EmergencyRouter(() => globals(EmergencyRouter.Name, 0).Fleet, events, log);
     }
 
     public string DefaultRouter => _defaultRouter;
+
+    /// <summary>Where versions are kept, without secrets.</summary>
+    public string StoreDescription => _store.Description;
+
+    /// <summary>What an operator should know although requests are served; empty if all is well.</summary>
+    public IReadOnlyList<string> Warnings
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return [.. _view.Warnings_NeedsLock().Concat(_emergency.Why is { } why ? [$"The built-in emergency router serves: {why}"] : [])];
+            }
+        }
+    }
 
     /// <summary>Script load contexts in memory, those unloaded and not yet collected included.</summary>
     public int LoadContexts
@@ -63,27 +75,47 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         }
     }
 
-    public IRouterLease Acquire(string? spec)
+    public IRouterLease Acquire(string? spec, string requestId = "", IReadOnlyDictionary<string, string>? headers = null)
     {
-        if (!RouterNames.TryParse(spec ?? _defaultRouter, out var name, out var number))
+        if (!RouterNames.TryParse(spec ?? _defaultRouter, out var name, out var wanted))
         {
-            throw new RouterNotFoundException($"\"{spec}\" names no router: use a name or name@version");
+            if (spec is EmergencyRouter.Spec && _emergency.Why is not null)
+            {
+                return _emergency.Pin();
+            }
+
+            throw new RouterNotFoundException($"\"{spec}\" names no router: use a name, name@version or name@label");
         }
 
-        if (_slots.TryGetValue(name, out var slot))
+        var slot = _routers.Find(name);
+
+        // A version that was retired between the read and the pin is no longer the one that the next read gives.
+        while (slot?.Serving.Choose(name, wanted, requestId, headers) is { } version)
         {
-            // A version that was retired between the read and the pin is no longer the one that the next read gives.
-            while ((number is { } wanted ? slot.Usable.GetValueOrDefault(wanted) : slot.Active) is { } version)
+            if (version.TryPin())
             {
-                if (version.TryPin())
-                {
-                    version.CountRequest();
-                    return new RouterLease(version, _calls.Budget);
-                }
+                version.Counts.CountRequest();
+                return new RouterLease(version, _calls.Budget);
             }
         }
 
-        throw RouterRefusals.NotServing(name, number, slot, isDefault: spec is null, _slots.Values.Where(other => other.Active is not null).Select(other => other.Name));
+        return spec is null && _emergency.Why is not null
+            ? _emergency.Pin()
+            : throw RouterRefusals.NotServing(name, wanted, slot, isDefault: spec is null, _routers.Slots.Where(other => other.Active is not null).Select(other => other.Name));
+    }
+
+    /// <summary>Brings back what was in force, and follows what other hosts do from then on. Once, before anything else.</summary>
+    /// <exception cref="RouterStoreException">The store cannot be read.</exception>
+    public Task Restore(CancellationToken cancellationToken) => _routers.Restore(cancellationToken);
+
+    /// <summary>From here on, with no usable script, the emergency router serves.</summary>
+    public void AllowEmergency()
+    {
+        lock (_lock)
+        {
+            _mayTakeOver = true;
+            CheckEmergency_NeedsLock();
+        }
     }
 
     /// <summary>Compiles the compiler's own code paths, so that the first change is as quick as the next.</summary>
@@ -104,32 +136,201 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     }
 
     /// <summary>Makes a version of a text, and activates it if asked. A text that fails changes nothing but the list of versions.</summary>
-    /// <exception cref="RouterRefusedException">The name is not valid, or too many compiles wait.</exception>
-    public async Task<RouterPutResult> Put(RouterSubmission submission, CancellationToken cancellationToken)
-    {
-        RouterNames.Check(submission.Name);
-        using var place = _queue.Enter();
-        var slot = _slots.GetOrAdd(submission.Name, static name => new RouterSlot(name));
+    /// <exception cref="RouterRefusedException">The name is not valid, too many compiles wait, or the store cannot be written.</exception>
+    public Task<RouterPutResult> Put(RouterSubmission submission, CancellationToken cancellationToken) => _intake.Put(submission, cancellationToken);
 
-        // 1
+    /// <summary>
+    /// Lets a version serve its name, or a share of its requests beside the active one. It is loaded again if need be. Without a share it ends a canary.
+    /// </summary>
+    /// <exception cref="RouterRefusedException">No such router or version, it does not load any more, or the store cannot be written.</exception>
+    public async Task<RouterVersionInfo> Activate(string name, VersionSelector version, RouterActivation activation, CancellationToken cancellationToken)
+    {
+        var (slot, number) = Resolve(name, version);
+        await Load(slot, number, cancellationToken);
+        await _routers.Commit(table => new StoreCommit(activation.Change(table[name], slot, number)), cancellationToken);
+        return Describe(slot, number);
+    }
+
+    /// <summary>Ends the canary if there is one; else activates the version that was active before.</summary>
+    /// <param name="onlyFrom">Only if this version is what would be taken out.</param>
+    /// <returns>The version that serves now.</returns>
+    /// <exception cref="RouterRefusedException">No such router, nothing to go back to, or the store cannot be written.</exception>
+    public async Task<RouterVersionInfo> Rollback(string name, RouterCause cause, int? onlyFrom, CancellationToken cancellationToken)
+    {
+        var slot = Slot(name);
+        while (NextRollback(slot) is { } target && !await TryLoad(slot, target, cancellationToken))
+        {
+            // What does not load any more is passed over.
+        }
+
+        await _routers.Commit(
+            table =>
+            {
+                var route = table[name];
+                var from = route.Canary?.Version ?? route.Active;
+                if (onlyFrom is { } only && only != from)
+                {
+                    throw RouterRefusals.Overtaken(name, only, from);
+                }
+
+                var target = route.Canary is not null ? route.Active : slot.RollbackTarget is { } past && route.Past.Contains(past) ? past : null;
+                return target is null
+                    ? throw RouterRefusals.NoPrevious(name)
+                    : new StoreCommit([new RouterChange(RouterChangeKind.RolledBack, name) { Version = target, From = from, By = cause.By, Reason = cause.Reason }]);
+            },
+            cancellationToken);
+        return Describe(slot, slot.Route.Active ?? 0);
+    }
+
+    /// <summary>Lets a label name a version; it is kept loaded from then on.</summary>
+    /// <exception cref="RouterRefusedException">No such router or version, it does not load any more, the label is malformed, or the store cannot be written.</exception>
+    public async Task<RouterVersionInfo> SetLabel(string name, string label, VersionSelector version, RouterCause cause, CancellationToken cancellationToken)
+    {
+        RouterRefusals.CheckLabel(label);
+        var (slot, number) = Resolve(name, version);
+        await Load(slot, number, cancellationToken);
+        await _routers.Commit(
+            table => new StoreCommit(table[name] switch
+            {
+                var route when !route.Known.Contains(number) => throw RouterRefusals.NoVersion(slot, number.ToString(System.Globalization.CultureInfo.InvariantCulture)),
+                var route when route.Labels.TryGetValue(label, out var now) && now == number => [],
+                _ => [new RouterChange(RouterChangeKind.Labelled, name) { Label = label, Version = number, By = cause.By, Reason = cause.Reason }],
+            }),
+            cancellationToken);
+        return Describe(slot, number);
+    }
+
+    /// <exception cref="RouterRefusedException">No such router or label, or the store cannot be written.</exception>
+    public async Task RemoveLabel(string name, string label, RouterCause cause, CancellationToken cancellationToken)
+    {
+        var slot = Slot(name);
+        await _routers.Commit(
+            table => table[name].Labels.ContainsKey(label)
+                ? new StoreCommit([new RouterChange(RouterChangeKind.Unlabelled, name) { Label = label, By = cause.By, Reason = cause.Reason }])
+                : throw RouterRefusals.NoVersion(slot, label),
+            cancellationToken);
+    }
+
+    /// <summary>Forgets a version, or lets a name serve no more.</summary>
+    /// <exception cref="RouterRefusedException">No such router or version, or it is in use; the message says by what.</exception>
+    public async Task Delete(string name, VersionSelector? version, RouterCause cause, CancellationToken cancellationToken)
+    {
+        var slot = Slot(name);
+        if (version is { } selector)
+        {
+            var (_, number) = Resolve(name, selector, orRejected: true);
+            await _routers.Commit(table => new StoreCommit([Deletion(slot, table[name], number, cause)]), cancellationToken);
+            return;
+        }
+
+        lock (_lock)
+        {
+            foreach (var known in slot.Stored.Keys.Where(known => _view.Leases(slot, known) > 0))
+            {
+                throw RouterRefusals.InUse(slot.Name, known, _view.Leases(slot, known));
+            }
+
+            if (slot.Serving.Usable.IsEmpty && slot.Route.Active is null)
+            {
+                throw RouterRefusals.NothingToDelete(name);
+            }
+        }
+
+        await Retire(name, seen: null, cause, cancellationToken);
+    }
+
+    /// <summary>Lets a name serve no more; requests on it end undisturbed, and its versions are kept.</summary>
+    /// <param name="seen">Written with it; null for nothing.</param>
+    /// <exception cref="RouterRefusedException">No such router, it is the default router or labelled, or the store cannot be written.</exception>
+    public async Task Retire(string name, FileSeen? seen, RouterCause cause, CancellationToken cancellationToken)
+    {
+        var slot = Slot(name);
+        if (name == _defaultRouter)
+        {
+            throw RouterRefusals.IsDefault(name);
+        }
+
+        await _routers.Commit(
+            table => table[name].Labels is { IsEmpty: false } labels
+                ? throw RouterRefusals.IsLabelled(name, labels.Keys)
+                : new StoreCommit([new RouterChange(RouterChangeKind.Deleted, name) { By = cause.By, Reason = cause.Reason }], Seen: seen),
+            cancellationToken);
+    }
+
+    /// <summary>What hosts last made of their routers' files.</summary>
+    /// <exception cref="RouterRefusedException">The store cannot be read.</exception>
+    public Task<IReadOnlyList<FileSeen>> ReadFilesSeen(CancellationToken cancellationToken) => RouterRefusals.FromStore(() => _store.ReadFilesSeen(cancellationToken));
+
+    /// <summary>All names that have versions, in alphabetical order.</summary>
+    public IReadOnlyList<RouterInfo> List()
+    {
+        lock (_lock)
+        {
+            return _view.List_NeedsLock();
+        }
+    }
+
+    /// <summary>A version with its text; the active one, or else the newest, if none is named.</summary>
+    /// <exception cref="RouterRefusedException">No such router or version, or the store cannot be read.</exception>
+    public async Task<RouterSourceInfo> Get(string name, VersionSelector? version, CancellationToken cancellationToken)
+    {
+        var (slot, number) = version is { } selector ? Resolve(name, selector, orRejected: true) : Shown(name);
+        var files = slot.Serving.Usable.GetValueOrDefault(number)?.Source.Files ?? await RouterRefusals.FromStore(() => _store.ReadFiles(name, number, cancellationToken));
+        lock (_lock)
+        {
+            return new RouterSourceInfo(_view.Describe_NeedsLock(slot, number), files ?? [], RouterView.Diagnostics_NeedsLock(slot, number));
+        }
+    }
+
+    /// <summary>Retires every version and waits until they are unloaded; those whose requests do not end are left after a while. The log is left as it is.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _routers.Dispose();
+        await _routers.Ended();
+        _routers.RetireAll();
+        await _retirement.End(_time);
+    }
+
+    private RouterChange Deletion(RouterSlot slot, RouterRoute route, int number, RouterCause cause)
+    {
+        if (route.UseOf(number) is { } use)
+        {
+            throw RouterRefusals.CannotForget(slot.Name, number, use);
+        }
+
+        return _view.Leases(slot, number) is > 0 and var leases
+            ? throw RouterRefusals.InUse(slot.Name, number, leases)
+            : new RouterChange(RouterChangeKind.Deleted, slot.Name) { Version = number, By = cause.By, Reason = cause.Reason };
+    }
+
+    private int? NextRollback(RouterSlot slot)
+    {
+        lock (_lock)
+        {
+            return slot.Route.Canary is null && slot.RollbackTarget is { } target && !slot.Serving.Usable.ContainsKey(target) ? target : null;
+        }
+    }
+
+    private async Task Load(RouterSlot slot, int number, CancellationToken cancellationToken)
+    {
+        if (!await TryLoad(slot, number, cancellationToken))
+        {
+            throw RouterRefusals.DoesNotLoad(slot, number);
+        }
+    }
+
+    private async Task<bool> TryLoad(RouterSlot slot, int number, CancellationToken cancellationToken)
+    {
+        if (slot.Serving.Usable.ContainsKey(number))
+        {
+            return true;
+        }
+
+        using var place = _queue.Enter();
         await slot.Turn.WaitAsync(cancellationToken);
         try
         {
-            // 2
-            var source = _compiler.Read(submission.Name, submission.Text);
-            int number;
-            lock (_lock)
-            {
-                if (slot.FindUsable(source.Hash) is { } same)
-                {
-                    ActivateIfAsked_NeedsLock(slot, same, submission);
-                    return new RouterPutResult(Describe(same), Created: false, same.Diagnostics, source);
-                }
-
-                number = slot.NumberFor(source.Hash);
-            }
-
-            return await Create(slot, new RouterVersion(submission.Name, number, source, submission.Origin, _time.GetUtcNow()), submission, cancellationToken);
+            return await RouterRefusals.FromStore(() => _routers.LoadStored(slot, number, cancellationToken));
         }
         finally
         {
@@ -137,243 +338,44 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         }
     }
 
-    /// <summary>Lets a loaded version serve its name. Activating the active version only changes its options.</summary>
-    /// <exception cref="RouterRefusedException">No such router, or the version is not loaded.</exception>
-    public RouterVersionInfo Activate(string name, int version, IReadOnlyDictionary<string, string>? options = null)
+    private RouterSlot Slot(string name) => _routers.Find(name) is { HasVersions: true } slot ? slot : throw RouterRefusals.NoRouter(name);
+
+    private (RouterSlot Slot, int Number) Resolve(string name, VersionSelector version, bool orRejected = false)
+    {
+        var slot = Slot(name);
+        lock (_lock)
+        {
+            var number = version.Number ?? (slot.Route.Labels.TryGetValue(version.Label!, out var labelled) ? labelled : 0);
+            return slot.Route.Known.Contains(number) || (orRejected && slot.Stored.ContainsKey(number)) ? (slot, number)
+                : slot.Stored.ContainsKey(number) ? throw RouterRefusals.WasRejected(slot, number)
+                : throw RouterRefusals.NoVersion(slot, version.ToString());
+        }
+    }
+
+    private (RouterSlot Slot, int Number) Shown(string name)
+    {
+        var slot = Slot(name);
+        lock (_lock)
+        {
+            return (slot, slot.Active?.Number ?? slot.Stored.Keys.Last());
+        }
+    }
+
+    private RouterVersionInfo Describe(RouterSlot slot, int number)
     {
         lock (_lock)
         {
-            var slot = Slot(name);
-            var found = slot.Usable.GetValueOrDefault(version) ?? throw RouterRefusals.NotLoaded(slot, version);
-            Activate_NeedsLock(slot, found, options);
-            return Describe(found);
+            return _view.Describe_NeedsLock(slot, number);
         }
     }
 
-    /// <summary>Activates the version that was active before.</summary>
-    /// <exception cref="RouterRefusedException">No such router, or no earlier version is loaded.</exception>
-    public RouterVersionInfo Rollback(string name)
+    private void CheckEmergency_NeedsLock()
     {
-        lock (_lock)
+        if (_mayTakeOver)
         {
-            var slot = Slot(name);
-            var target = slot.RollbackTarget ?? throw RouterRefusals.NoPrevious(name);
-            var from = slot.Active?.Label ?? "none";
-            slot.Rollback(target);
-            Published_NeedsLock(slot, target, "router.rolled_back", $"{target.Label} serves again in place of {from}");
-            return Describe(target);
+            var main = _routers.Find(_defaultRouter);
+            var isNeeded = main?.Active is null && (main?.HasVersions == true || _routers.Slots.All(slot => slot.Active is null));
+            _emergency.Set(!isNeeded ? null : main?.HasVersions == true ? $"no version of the default router {_defaultRouter} can serve" : "there is no usable router");
         }
-    }
-
-    /// <summary>Gives up a version, or all versions of a name; requests on it end undisturbed.</summary>
-    /// <exception cref="RouterRefusedException">No such router or version, or it is in use; the message says by what.</exception>
-    public void Delete(string name, int? version)
-    {
-        lock (_lock)
-        {
-            var slot = Slot(name);
-            if (version is { } number)
-            {
-                var found = slot.Known.FirstOrDefault(known => known.Number == number) ?? throw RouterRefusals.NotLoaded(slot, number);
-                DeleteVersion_NeedsLock(slot, found);
-                return;
-            }
-
-            if (name == _defaultRouter)
-            {
-                throw RouterRefusals.IsDefault(name);
-            }
-
-            if (slot.Known.FirstOrDefault(known => known.Leases > 0) is { } busy)
-            {
-                throw RouterRefusals.InUse(busy);
-            }
-
-            if (slot.Usable.Count == 0)
-            {
-                throw RouterRefusals.NothingToDelete(name);
-            }
-
-            foreach (var usable in slot.Usable.Values)
-            {
-                Retire_NeedsLock(slot, usable);
-            }
-
-            _events.Publish("router.deleted", name, $"{name} serves no more");
-            _log.LogInformation("{Router} was deleted", name);
-        }
-    }
-
-    /// <summary>All names that have versions, in alphabetical order.</summary>
-    public IReadOnlyList<RouterInfo> List()
-    {
-        lock (_lock)
-        {
-            return [.. _slots.Values.Where(slot => slot.Known.Count > 0).OrderBy(slot => slot.Name, StringComparer.Ordinal).Select(slot => new RouterInfo(
-                slot.Name, slot.Active?.Number, slot.Name == _defaultRouter, [.. slot.Known.Reverse().Select(Describe)]))];
-        }
-    }
-
-    /// <summary>A version with its text; the active one, or else the newest, if none is named.</summary>
-    /// <exception cref="RouterRefusedException">No such router or version.</exception>
-    public RouterSourceInfo Get(string name, int? version)
-    {
-        lock (_lock)
-        {
-            var slot = Slot(name);
-            var found = version is { } number
-                ? slot.Known.FirstOrDefault(known => known.Number == number)
-                : slot.Active ?? slot.Known[^1];
-            return found is null ? throw RouterRefusals.NotLoaded(slot, version!.Value) : new RouterSourceInfo(Describe(found), found.Source.Files, found.Diagnostics);
-        }
-    }
-
-    /// <summary>Retires every version and waits until they are unloaded; those whose requests do not end are left after a while.</summary>
-    public async ValueTask DisposeAsync()
-    {
-        lock (_lock)
-        {
-            foreach (var slot in _slots.Values)
-            {
-                foreach (var version in slot.Usable.Values)
-                {
-                    Retire_NeedsLock(slot, version);
-                }
-            }
-        }
-
-        await _retirement.End(_time);
-    }
-
-    private async Task<RouterPutResult> Create(RouterSlot slot, RouterVersion version, RouterSubmission submission, CancellationToken cancellationToken)
-    {
-        // 3, 4
-        if (await _loader.Load(version, submission.Options, cancellationToken) is not { } script)
-        {
-            return Reject(slot, version);
-        }
-
-        // 5
-        lock (_lock)
-        {
-            version.Load(script);
-            _retirement.Loaded_NeedsLock(version.Context!);
-            slot.Remember(version, _limits.History);
-            if (!submission.Activate)
-            {
-                _events.Publish("router.loaded", version.Label, $"{version.Label} is loaded");
-            }
-
-            ActivateIfAsked_NeedsLock(slot, version, submission);
-
-            // 6
-            RetireSurplus_NeedsLock(slot);
-            return new RouterPutResult(Describe(version), Created: true, version.Diagnostics, version.Source);
-        }
-    }
-
-    private RouterPutResult Reject(RouterSlot slot, RouterVersion version)
-    {
-        var first = version.Diagnostics.First(diagnostic => diagnostic.IsError);
-        lock (_lock)
-        {
-            version.Step(RouterStep.Reject);
-            slot.Remember(version, _limits.History);
-            _events.Publish("router.rejected", version.Label, $"{version.Label} was rejected: {first}");
-            return new RouterPutResult(Describe(version), Created: true, version.Diagnostics, version.Source);
-        }
-    }
-
-    private void ActivateIfAsked_NeedsLock(RouterSlot slot, RouterVersion version, RouterSubmission submission)
-    {
-        if (submission.Activate)
-        {
-            Activate_NeedsLock(slot, version, submission.Options);
-        }
-    }
-
-    private void Activate_NeedsLock(RouterSlot slot, RouterVersion version, IReadOnlyDictionary<string, string>? options)
-    {
-        if (options is not null)
-        {
-            version.Options?.Activate(options);
-        }
-
-        if (slot.Active != version)
-        {
-            var from = slot.Active;
-            slot.Activate(version);
-            Published_NeedsLock(slot, version, "router.activated", from is null ? $"{version.Label} serves" : $"{version.Label} serves in place of {from.Label}");
-        }
-    }
-
-    private void Published_NeedsLock(RouterSlot slot, RouterVersion active, string kind, string text)
-    {
-        slot.Plan?.Dispose();
-        slot.Plan = null;
-        if (active.HasPlan)
-        {
-            slot.Plan = new PlanDriver(active, _calls, TimeSpan.FromMilliseconds(_limits.PlanIntervalMs), TimeSpan.FromMilliseconds(_limits.PlanLimitMs), _log);
-            slot.Plan.Start();
-        }
-
-        _events.Publish(kind, active.Label, text);
-        _log.LogInformation("{Event}", text);
-        RetireSurplus_NeedsLock(slot);
-    }
-
-    private void RetireSurplus_NeedsLock(RouterSlot slot)
-    {
-        foreach (var surplus in slot.Surplus(_limits.VersionsKept))
-        {
-            Retire_NeedsLock(slot, surplus);
-        }
-    }
-
-    private void DeleteVersion_NeedsLock(RouterSlot slot, RouterVersion version)
-    {
-        if (version == slot.Active)
-        {
-            throw RouterRefusals.IsActive(version);
-        }
-
-        if (version.Leases > 0)
-        {
-            throw RouterRefusals.InUse(version);
-        }
-
-        if (version.Phase == RouterPhase.Loaded)
-        {
-            Retire_NeedsLock(slot, version);
-        }
-
-        slot.Forget(version);
-        _events.Publish("router.deleted", version.Label, $"{version.Label} was deleted");
-    }
-
-    private void Retire_NeedsLock(RouterSlot slot, RouterVersion version)
-    {
-        if (version == slot.Active)
-        {
-            slot.Plan?.Dispose();
-            slot.Plan = null;
-        }
-
-        slot.Retire(version);
-        _retirement.Begin_NeedsLock(version);
-    }
-
-    private RouterSlot Slot(string name) =>
-        _slots.TryGetValue(name, out var slot) && slot.Known.Count > 0
-            ? slot
-            : throw RouterRefusals.NoRouter(name);
-
-    private RouterVersionInfo Describe(RouterVersion version)
-    {
-        var all = _slots.Values.Sum(slot => slot.Known.Sum(known => known.Requests));
-        return new RouterVersionInfo(
-            version.Name, version.Number, version.Phase, version.Source.Hash, version.Origin.Author, version.Origin.Message, version.Time,
-            version.Leases, version.Requests, version.Errors, version.PlanErrors,
-            all == 0 ? 0 : (double)version.Requests / all, version.Options?.Values ?? new Dictionary<string, string>());
     }
 }

@@ -17,6 +17,9 @@ public enum RouterRefusal
 
     /// <summary>503: too many compiles wait; try again.</summary>
     Busy,
+
+    /// <summary>503: the store of versions cannot be reached or written.</summary>
+    StoreUnavailable,
 }
 
 /// <summary>The catalog refuses a management call; nothing has changed.</summary>

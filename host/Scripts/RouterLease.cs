@@ -104,7 +104,7 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
         {
             if (e is not OperationCanceledException)
             {
-                version.CountError();
+                version.Counts.CountError();
             }
 
             return false;

@@ -1,104 +1,88 @@
-using System.Collections.Immutable;
+using System.Collections.Concurrent;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Scripts;
 
-/// <summary>A router name: its versions, which of them serves, and which served before. Changed under the catalog's lock only.</summary>
-/// <remarks>Requests read <see cref="Active"/> and <see cref="Usable"/> without a lock: each change is one reference write.</remarks>
+/// <summary>A router name on this host: what the log says of it, and what is loaded. Changed under the catalog's lock only.</summary>
+/// <remarks>Requests read <see cref="Serving"/>, and count, without a lock.</remarks>
 internal sealed class RouterSlot(string name)
 {
-    private readonly List<RouterVersion> _known = [];
-    private readonly List<RouterVersion> _activations = [];
-    private volatile RouterVersion? _active;
-    private volatile ImmutableDictionary<int, RouterVersion> _usable = ImmutableDictionary<int, RouterVersion>.Empty;
+    private readonly ConcurrentDictionary<int, VersionCounts> _counts = [];
+    private volatile ServingSet _serving = ServingSet.Empty;
 
     public string Name { get; } = name;
 
     /// <summary>Held while a text of this name is compiled and loaded, so that versions come up in the order they were given.</summary>
     public SemaphoreSlim Turn { get; } = new(1, 1);
 
-    /// <summary>Calls PlanStrategy of the active version, if it has one.</summary>
-    public PlanDriver? Plan { get; set; }
+    /// <summary>What is in force.</summary>
+    public RouterRoute Route { get; set; } = RouterRoute.Empty;
 
-    public RouterVersion? Active => _active;
+    /// <summary>The change that made <see cref="Route"/> what it is.</summary>
+    public RouterChange? Cause { get; set; }
 
-    /// <summary>Loaded and active versions by number.</summary>
-    public ImmutableDictionary<int, RouterVersion> Usable => _usable;
+    /// <summary>What the store has of this name, as last read.</summary>
+    public SortedDictionary<int, StoredVersion> Stored { get; private set; } = [];
 
-    /// <summary>All that is remembered, oldest first.</summary>
-    public IReadOnlyList<RouterVersion> Known => _known;
+    /// <summary>The store has more than <see cref="Stored"/>.</summary>
+    public bool IsStale { get; set; }
 
-    public int LastNumber { get; private set; }
+    /// <summary>Versions that were once accepted and do not load on this host now, and why.</summary>
+    public Dictionary<int, IReadOnlyList<RouterDiagnostic>> Broken { get; } = [];
 
-    /// <summary>The version a rollback would activate: the last one active before the present one that is still loaded.</summary>
-    public RouterVersion? RollbackTarget => _activations.LastOrDefault(version => version != _active && version.Phase == RouterPhase.Loaded);
+    /// <summary>Loaded versions that no commit has made known yet.</summary>
+    public Dictionary<int, RouterVersion> Prepared { get; } = [];
 
-    public RouterVersion? FindUsable(string hash) => _usable.Values.FirstOrDefault(version => version.Source.Hash == hash);
+    /// <summary>Call PlanStrategy of the versions that serve the name.</summary>
+    public Dictionary<RouterVersion, PlanDriver> Plans { get; } = [];
 
-    /// <summary>The number for a text: a new one, unless the last text was the same and was rejected.</summary>
-    public int NumberFor(string hash) =>
-        _known is [.., { Phase: RouterPhase.Rejected } last] && last.Source.Hash == hash ? last.Number : LastNumber + 1;
-
-    public void Remember(RouterVersion version, int history)
+    public ServingSet Serving
     {
-        _known.RemoveAll(known => known.Number == version.Number);
-        _known.Add(version);
-        LastNumber = Math.Max(LastNumber, version.Number);
-        if (version.Phase == RouterPhase.Loaded)
-        {
-            _usable = _usable.Add(version.Number, version);
-        }
-
-        var past = _known.Where(known => known.Phase is RouterPhase.Rejected or RouterPhase.Unloaded).ToList();
-        foreach (var forgotten in past.Take(past.Count - history))
-        {
-            _known.Remove(forgotten);
-        }
+        get => _serving;
+        set => _serving = value;
     }
 
-    public void Forget(RouterVersion version) => _known.Remove(version);
+    public RouterVersion? Active => _serving.Active;
 
-    /// <summary>Makes a loaded version the active one.</summary>
-    public void Activate(RouterVersion version)
+    public IReadOnlyCollection<RouterVersion> Usable => [.. _serving.Usable.Values.OrderBy(version => version.Number)];
+
+    public bool HasVersions => Stored.Count > 0 || !_serving.Usable.IsEmpty;
+
+    /// <summary>The version that should serve here: the active one, or the last good one before it where that does not load.</summary>
+    public int? ShouldServe => Route.Active is { } active
+        ? Route.Past.Add(active).Reverse().Where(number => !Broken.ContainsKey(number)).Select(number => (int?)number).FirstOrDefault()
+        : null;
+
+    /// <summary>What a rollback would let serve.</summary>
+    public int? RollbackTarget => Route.Past.Reverse().Where(number => Route.Known.Contains(number) && !Broken.ContainsKey(number)).Select(number => (int?)number).FirstOrDefault();
+
+    /// <summary>Versions to load.</summary>
+    public IEnumerable<int> Missing =>
+        new[] { ShouldServe }.OfType<int>().Concat(Route.Wanted).Distinct().Where(number => !Broken.ContainsKey(number) && !_serving.Usable.ContainsKey(number));
+
+    public VersionCounts CountsOf(int number) => _counts.GetOrAdd(number, static _ => new VersionCounts());
+
+    public long TotalRequests => _counts.Values.Sum(counts => counts.Requests);
+
+    public void Take(IEnumerable<StoredVersion> stored)
     {
-        version.Step(RouterStep.Activate);
-        _active?.Step(RouterStep.Supersede);
-        _activations.Remove(version);
-        _activations.Add(version);
-        _active = version;
+        Stored = new(stored.ToDictionary(version => version.Number));
+        IsStale = false;
     }
 
-    /// <summary>Makes the rollback target active; the version that was active no longer counts as one to roll back to.</summary>
-    public void Rollback(RouterVersion target)
-    {
-        if (_active is { } bad)
-        {
-            _activations.Remove(bad);
-        }
-
-        Activate(target);
-    }
-
-    /// <summary>Gives a version up; it takes no more requests.</summary>
-    public void Retire(RouterVersion version)
-    {
-        _usable = _usable.Remove(version.Number);
-        _activations.Remove(version);
-        if (_active == version)
-        {
-            _active = null;
-        }
-
-        version.Retire();
-    }
-
-    /// <summary>Inactive versions beyond those to keep: the rollback target is kept first, then the newest.</summary>
+    /// <summary>Loaded versions that serve nothing, beyond those to keep: the rollback target is kept first, then the newest.</summary>
     public IReadOnlyList<RouterVersion> Surplus(int kept)
     {
+        var wanted = Route.Wanted.ToHashSet();
         var target = RollbackTarget;
-        return [.. _usable.Values
-            .Where(version => version.Phase == RouterPhase.Loaded)
-            .OrderByDescending(version => version == target)
+        return [.. _serving.Usable.Values
+            .Where(version => version.Phase == RouterPhase.Loaded && !wanted.Contains(version.Number))
+            .OrderByDescending(version => version.Number == target)
             .ThenByDescending(version => version.Number)
             .Skip(kept)];
     }
+
+    /// <summary>Versions nobody uses, beyond the number to remember: the oldest.</summary>
+    public IReadOnlyList<int> Forgettable(RouterRoute route, int history) =>
+        [.. Stored.Keys.Where(number => route.UseOf(number) is null && !_serving.Usable.ContainsKey(number) && number != RollbackTarget).Reverse().Skip(history)];
 }

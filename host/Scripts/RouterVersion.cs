@@ -5,16 +5,14 @@ namespace ScriptedServe.Host.Scripts;
 /// <see cref="Phase"/> changes under the catalog's lock only. Pins are counted without a lock: the count is biased far below zero when
 /// the version is retired, so that a pin taken at the same moment either counts before (and drains) or fails (and is taken elsewhere).
 /// </remarks>
-internal sealed class RouterVersion(string name, int number, ScriptSource source, RouterOrigin origin, DateTimeOffset time)
+/// <param name="counts">Of the version, however often it is loaded; null for new ones.</param>
+internal sealed class RouterVersion(string name, int number, ScriptSource source, RouterOrigin origin, DateTimeOffset time, VersionCounts? counts = null)
 {
     private const long Retired = long.MinValue / 2;
 
     private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private LoadedScript? _script;
     private long _pins;
-    private long _requests;
-    private long _errors;
-    private long _planErrors;
 
     public string Name { get; } = name;
 
@@ -52,11 +50,7 @@ internal sealed class RouterVersion(string name, int number, ScriptSource source
         }
     }
 
-    public long Requests => Interlocked.Read(ref _requests);
-
-    public long Errors => Interlocked.Read(ref _errors);
-
-    public long PlanErrors => Interlocked.Read(ref _planErrors);
+    public VersionCounts Counts { get; } = counts ?? new VersionCounts();
 
     /// <summary>Ends when the version is retired and its last pin is gone.</summary>
     public Task Drained => _drained.Task;
@@ -116,6 +110,20 @@ internal sealed class RouterVersion(string name, int number, ScriptSource source
         Clock?.Dispose();
         Clock = null;
     }
+}
+
+/// <summary>What a version did since the host started.</summary>
+internal sealed class VersionCounts
+{
+    private long _requests;
+    private long _errors;
+    private long _planErrors;
+
+    public long Requests => Interlocked.Read(ref _requests);
+
+    public long Errors => Interlocked.Read(ref _errors);
+
+    public long PlanErrors => Interlocked.Read(ref _planErrors);
 
     public void CountRequest() => Interlocked.Increment(ref _requests);
 

@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Scripts;
 
@@ -30,9 +31,17 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
 
     // By router name: the hash of what was last made of its file, and whether the file was missing at the last look.
     private readonly Dictionary<string, Seen> _seen = new(StringComparer.Ordinal);
+
+    // What other hosts, or this one from another folder, took over from a file of the name: not new either.
+    private HashSet<(string Router, string Hash)> _seenElsewhere = [];
+    private readonly Dictionary<string, string> _told = new(StringComparer.Ordinal);
+    private bool _remembered;
     private bool _unreadable;
     private FileSystemWatcher? _reports;
     private Task _watching = Task.CompletedTask;
+
+    /// <summary>This folder of this machine, under which the store keeps what was last made of its files.</summary>
+    private readonly string _place = $"{Environment.MachineName}:{folder.Root}";
 
     /// <summary>Reads the folder once, so that its routers serve when this ends, and goes on watching.</summary>
     public async Task StartAsync(CancellationToken cancellationToken)
@@ -64,6 +73,12 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
         }
 
         _unreadable = false;
+        if (!_remembered)
+        {
+            await Remember(cancellationToken);
+            _remembered = true;
+        }
+
         foreach (var file in files)
         {
             try
@@ -76,7 +91,28 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
             }
         }
 
-        Retire(files);
+        await Retire(files, cancellationToken);
+    }
+
+    /// <summary>Takes up where the store says the last host left off: a file that has not changed since does not undo what was done after it.</summary>
+    private async Task Remember(CancellationToken cancellationToken)
+    {
+        var known = await catalog.ReadFilesSeen(cancellationToken);
+        _seenElsewhere = [.. known.Where(seen => seen.Place != _place).Select(seen => (seen.Router, seen.Hash!))];
+        foreach (var seen in known.Where(seen => seen.Place == _place))
+        {
+            var router = catalog.List().FirstOrDefault(router => router.Name == seen.Router);
+            var rejected = router?.Versions.FirstOrDefault(version => version.ContentHash == seen.Hash && version.State == RouterPhase.Rejected);
+            if (rejected is null)
+            {
+                _seen[seen.Router] = new Seen(seen.Hash, Missing: false);
+            }
+            else if (router!.ActiveVersion is { } active)
+            {
+                _seen[seen.Router] = new Seen(seen.Hash, Missing: false);
+                log.LogWarning("{File}.csx was rejected when it was last saved ({Router}@{Version}); {Router}@{Active} serves", seen.Router, seen.Router, rejected.Version, seen.Router, active);
+            }
+        }
     }
 
     private async Task Watch(CancellationToken cancellationToken)
@@ -174,17 +210,25 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
             return;
         }
 
+        if (seen.Hash is null && _seenElsewhere.Contains((name, source.Hash)))
+        {
+            _seen[name] = new Seen(source.Hash, Missing: false);
+            return;
+        }
+
         try
         {
-            var result = await catalog.Put(new RouterSubmission(name, text, new RouterOrigin(ScriptWatcherOptions.Author, file), Activate: true), cancellationToken);
+            var from = new FileSeen(_place, name, source.Hash);
+            var result = await catalog.Put(new RouterSubmission(name, text, new RouterOrigin(ScriptWatcherOptions.Author, file), Activate: true, Seen: from), cancellationToken);
 
             // The hash of what was put, which may be newer than what was read above; the next look tells.
             _seen[name] = new Seen(result.Source.Hash, Missing: false);
+            _told.Remove(name);
             Report(file, result);
         }
         catch (RouterRefusedException e)
         {
-            log.LogWarning("{File} could not be taken over yet: {Reason}", file, e.Message);
+            TellOnce(name, $"{file} could not be taken over yet, and is tried again: {e.Message}");
         }
     }
 
@@ -202,7 +246,7 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
     }
 
     // A file must be missing at two looks: some editors save by deleting first.
-    private void Retire(List<string> files)
+    private async Task Retire(List<string> files, CancellationToken cancellationToken)
     {
         var present = files.Select(Path.GetFileNameWithoutExtension).ToHashSet(StringComparer.Ordinal);
         foreach (var (name, seen) in _seen.Where(known => !present.Contains(known.Key)).ToList())
@@ -217,17 +261,32 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
             _seen.Remove(name);
             try
             {
-                catalog.Delete(name, version: null);
+                await catalog.Retire(name, new FileSeen(_place, name, Hash: null), new RouterCause(ScriptWatcherOptions.Author, $"{name}.csx is gone"), cancellationToken);
                 log.LogInformation("{Router} was retired with its file {File}.csx", name, name);
             }
             catch (RouterRefusedException e) when (e.Refusal == RouterRefusal.NotFound)
             {
                 // It never became a router.
             }
+            catch (RouterRefusedException e) when (e.Refusal == RouterRefusal.StoreUnavailable)
+            {
+                _seen[name] = seen;
+                TellOnce(name, $"{name}.csx is gone; its router cannot be retired yet: {e.Message}");
+            }
             catch (RouterRefusedException e)
             {
                 log.LogWarning("{File}.csx is gone; the loaded version of {Router} goes on serving: {Reason}", name, name, e.Message);
             }
+        }
+    }
+
+    /// <summary>What goes on at every look is told at the first.</summary>
+    private void TellOnce(string name, string text)
+    {
+        if (_told.GetValueOrDefault(name) != text)
+        {
+            _told[name] = text;
+            log.LogWarning("{Warning}", text);
         }
     }
 

@@ -13,6 +13,9 @@ public enum Need
 
     /// <summary>Debian's python3-msgpack.</summary>
     PythonMsgpack,
+
+    /// <summary>The programs of PostgreSQL, and a user to run them as.</summary>
+    Postgres,
 }
 
 /// <summary>A fact that is skipped, with the reason, where its need is absent; on CI it runs and fails instead.</summary>
@@ -37,6 +40,7 @@ public static class Prerequisites
         Need.TestData => TestPaths.TestData is null ? "set SCRIPTEDSERVE_TEST_DATA to the folder of golden models and tokenizers" : null,
         Need.Node => OnPath("node") && OnPath("npm") ? null : "needs Node.js and npm on PATH",
         Need.PythonMsgpack => File.Exists("/usr/lib/python3/dist-packages/msgpack/__init__.py") ? null : "needs Debian's python3-msgpack",
+        Need.Postgres => PostgresServer.WhyUnavailable(),
         _ => throw new ArgumentOutOfRangeException(nameof(need)),
     };
 

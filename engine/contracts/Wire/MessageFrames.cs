@@ -24,13 +24,13 @@ internal static class MessageFrames
 }
 
 /// <summary>How one side words and classes what is wrong with the frames it receives.</summary>
-internal sealed record FrameRules(string Receives, RpcStatus Malformed, RpcStatus Compressed, int MaxMessageBytes, string LimitSetting)
+internal sealed record FrameRules(string Receives, RpcStatus Malformed, RpcStatus Compressed, int MaxMessageBytes)
 {
     public static FrameRules ForServer(int maxMessageBytes) =>
-        new("request", RpcStatus.InvalidArgument, RpcStatus.Unimplemented, maxMessageBytes, "RpcServerOptions.MaxMessageBytes");
+        new("request", RpcStatus.InvalidArgument, RpcStatus.Unimplemented, maxMessageBytes);
 
     public static FrameRules ForClient(int maxMessageBytes) =>
-        new("reply", RpcStatus.Internal, RpcStatus.Internal, maxMessageBytes, "EngineClientOptions.MaxMessageBytes");
+        new("reply", RpcStatus.Internal, RpcStatus.Internal, maxMessageBytes);
 }
 
 /// <summary>Reads messages off a body, parsing in place. Not thread-safe.</summary>
@@ -84,7 +84,7 @@ internal sealed class MessageReader<T>(PipeReader body, MessageParser<T> parser,
             // Known from the header alone: nothing of it is buffered.
             throw new RpcException(
                 RpcStatus.ResourceExhausted,
-                $"The {rules.Receives} has {messageBytes} bytes; the limit is {rules.MaxMessageBytes} ({rules.LimitSetting}).");
+                $"The {rules.Receives} has {messageBytes} bytes; the limit is {rules.MaxMessageBytes} (fixed: no setting changes it).");
         }
 
         if (buffer.Length < MessageFrames.HeaderBytes + messageBytes)

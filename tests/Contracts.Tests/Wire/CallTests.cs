@@ -293,12 +293,12 @@ public class CallTests
 
         var refused = await FailsAsync(client.PrepRecvAsync(Request(13), CancellationToken.None));
         Assert.Equal(RpcStatus.ResourceExhausted, refused.Status);
-        Assert.Contains($"{12 << 20} (RpcServerOptions.MaxMessageBytes)", refused.Message);
+        Assert.Contains($"{12 << 20} (fixed: no setting changes it)", refused.Message);
 
         _engine.OnPrepRecv = (_, _) => Task.FromResult(new PrepRecvReply { ReservationId = new string('r', 1000) });
         var reply = await FailsAsync(client.PrepRecvAsync(new(), CancellationToken.None));
         Assert.Equal(RpcStatus.ResourceExhausted, reply.Status);
-        Assert.Contains("1000 (EngineClientOptions.MaxMessageBytes)", reply.Message);
+        Assert.Contains("1000 (fixed: no setting changes it)", reply.Message);
     }
 
     [Fact]

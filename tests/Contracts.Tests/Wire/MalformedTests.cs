@@ -24,7 +24,7 @@ public class MalformedTests
     [InlineData("two messages", "0000000000 0000000000", RpcStatus.InvalidArgument, "more than one message")]
     [InlineData("compressed", "0100000000", RpcStatus.Unimplemented, "compressed")]
     [InlineData("unknown flags", "0700000000", RpcStatus.InvalidArgument, "flags 7")]
-    [InlineData("4 GiB announced", "00ffffffff", RpcStatus.ResourceExhausted, "4294967295 bytes; the limit is 16777216 (RpcServerOptions.MaxMessageBytes)")]
+    [InlineData("4 GiB announced", "00ffffffff", RpcStatus.ResourceExhausted, "4294967295 bytes; the limit is 16777216 (fixed: no setting changes it)")]
     [InlineData("no protobuf", "0000000003 0affff", RpcStatus.InvalidArgument, "not a AbortRequest")]
     public async Task A_malformed_request_gets_a_status_that_says_what_is_wrong(string what, string body, RpcStatus status, string words)
     {

@@ -17,12 +17,14 @@ public sealed partial class HostProcess : IAsyncDisposable
 
     private readonly Process process;
     private readonly ConcurrentQueue<string> output;
+    private readonly bool ownsFolder;
 
-    private HostProcess(Process process, ConcurrentQueue<string> output, Uri url, string scripts)
+    private HostProcess(Process process, ConcurrentQueue<string> output, Uri url, string folder, bool ownsFolder)
     {
         this.process = process;
         this.output = output;
-        Scripts = scripts;
+        this.ownsFolder = ownsFolder;
+        Folder = folder;
         Client = new HttpClient { BaseAddress = url, Timeout = TimeSpan.FromMinutes(2) };
     }
 
@@ -31,22 +33,41 @@ public sealed partial class HostProcess : IAsyncDisposable
     public Uri Url => Client.BaseAddress!;
 
     /// <summary>The folder of routers this host watches; tests may write to it.</summary>
-    public string Scripts { get; }
+    public string Scripts => Path.Combine(Folder, "scripts");
+
+    /// <summary>Holds the scripts, and beside them what the host keeps.</summary>
+    public string Folder { get; }
 
     public bool HasExited => process.HasExited;
 
     /// <summary>All the host has printed so far.</summary>
     public string Output => string.Join('\n', output);
 
-    /// <summary>Starts a host and returns once it is ready to serve.</summary>
+    /// <summary>Starts a host in a folder of its own and returns once it is ready to serve.</summary>
     public static async Task<HostProcess> StartAsync(params string[] arguments)
     {
-        var scripts = Directory.CreateTempSubdirectory("scriptedserve-e2e-").FullName;
+        var host = await StartInAsync(NewFolder(), ownsFolder: true, arguments);
+        await Eventually.TrueAsync("the host is ready", async () => (await host.Client.GetAsync("/ready")).IsSuccessStatusCode, StartLimit, () => host.Output);
+        return host;
+    }
+
+    /// <summary>A folder with a copy of the repository's scripts.</summary>
+    public static string NewFolder()
+    {
+        var folder = Directory.CreateTempSubdirectory("scriptedserve-e2e-").FullName;
+        Directory.CreateDirectory(Path.Combine(folder, "scripts"));
         foreach (var file in Directory.GetFiles(TestPaths.InRepository("scripts")))
         {
-            File.Copy(file, Path.Combine(scripts, Path.GetFileName(file)));
+            File.Copy(file, Path.Combine(folder, "scripts", Path.GetFileName(file)));
         }
 
+        return folder;
+    }
+
+    /// <summary>Starts a host in a folder and returns once it listens.</summary>
+    /// <param name="ownsFolder">The folder goes with the host.</param>
+    public static async Task<HostProcess> StartInAsync(string folder, bool ownsFolder, params string[] arguments)
+    {
         var process = new Process
         {
             StartInfo = new ProcessStartInfo("dotnet")
@@ -56,7 +77,7 @@ public sealed partial class HostProcess : IAsyncDisposable
                 WorkingDirectory = Path.GetTempPath(),
             },
         };
-        foreach (var argument in (string[])[BuildOutput.Of("host", "ScriptedServe.Host"), "serve", "--port", "0", "--scripts", scripts, .. arguments])
+        foreach (var argument in (string[])[BuildOutput.Of("host", "ScriptedServe.Host"), "serve", "--port", "0", "--scripts", Path.Combine(folder, "scripts"), .. arguments])
         {
             process.StartInfo.ArgumentList.Add(argument);
         }
@@ -86,9 +107,14 @@ public sealed partial class HostProcess : IAsyncDisposable
         process.BeginErrorReadLine();
 
         var url = await listening.Task.WaitAsync(StartLimit);
-        var host = new HostProcess(process, output, url, scripts);
-        await Eventually.TrueAsync("the host is ready", async () => (await host.Client.GetAsync("/ready")).IsSuccessStatusCode, StartLimit, () => host.Output);
-        return host;
+        return new HostProcess(process, output, url, folder, ownsFolder);
+    }
+
+    /// <summary>Ends the host's process at once, as <c>kill -9</c> does; its engines see it and end.</summary>
+    public async Task KillAsync()
+    {
+        process.Kill();
+        await process.WaitForExitAsync();
     }
 
     /// <summary>POSTs a body and returns the parsed answer; a status other than 200 fails with the answer's text.</summary>
@@ -140,7 +166,10 @@ public sealed partial class HostProcess : IAsyncDisposable
         }
 
         process.Dispose();
-        Directory.Delete(Scripts, recursive: true);
+        if (ownsFolder)
+        {
+            Directory.Delete(Folder, recursive: true);
+        }
     }
 
     private const int SigTerm = 15;

@@ -38,7 +38,7 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
         app.MapEngineAdmin(world.Fleet, local: null);
         app.MapRequestAdmin(world.Traces);
         app.MapEventAdmin(events, app.Lifetime.ApplicationStopping);
-        app.MapHealth(new Readiness(() => world.Fleet.ServingCount > 0 ? null : world.Fleet.WhyEmpty()), new HostMetrics(world.Fleet, world.Traces));
+        app.MapHealth(new Readiness(() => [], () => world.Fleet.ServingCount > 0 ? null : world.Fleet.WhyEmpty()), new HostMetrics(world.Fleet, world.Traces));
         app.MapDashboard();
         await app.StartAsync();
         http = new HttpClient { BaseAddress = new Uri(app.Urls.First()) };

@@ -144,11 +144,11 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
     IEngineApi IEngineConnector.Connect(string address) =>
         engines.TryGetValue(address, out var api) ? api : throw new FormatException($"nothing at {address}");
 
-    IRouterLease IRouterCatalog.Acquire(string? spec)
+    IRouterLease IRouterCatalog.Acquire(string? spec, string requestId, IReadOnlyDictionary<string, string>? headers)
     {
         if (Catalog is not null)
         {
-            return Catalog.Acquire(spec);
+            return Catalog.Acquire(spec, requestId, headers);
         }
 
         Interlocked.Increment(ref leases);

@@ -50,7 +50,7 @@ internal sealed class FakeRunner : IRequestRunner
         }
 
         Interlocked.Increment(ref _held);
-        return new Running(this, spec, $"{name}@{version ?? Interlocked.Increment(ref _version)}");
+        return new Running(this, spec, $"{name}@{version?.Number ?? Interlocked.Increment(ref _version)}");
     }
 
     public async IAsyncEnumerable<Chunk> Say(RequestSpec spec, string text, [EnumeratorCancellation] CancellationToken cancellationToken)

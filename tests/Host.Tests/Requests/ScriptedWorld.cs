@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Store;
 using ScriptedServe.Host.Tests.Engines;
 using ScriptedServe.Host.Tests.Scripts;
 using FakeEngine = ScriptedServe.Host.Tests.Engines.FakeEngine;
@@ -19,7 +20,7 @@ internal sealed class ScriptedWorld : IAsyncDisposable
         Events = new HostEvents(world.Time, capacity: 4096);
         Compiler = new ScriptCompiler(new ScriptFolder(root), limits, ScriptApiRules.Default);
         var globals = new RouterGlobalsSource(world.Fleet.Scripts, world.Traffic, world.Time, Log, _ => new Dictionary<string, string>());
-        Routers = new RouterCatalog(Compiler, limits, globals.For, "main", world.Time, TimeProvider.System, Events, Log.CreateLogger<RouterCatalog>());
+        Routers = new RouterCatalog(Compiler, limits, globals.For, "main", world.Time, TimeProvider.System, Events, Log.CreateLogger<RouterCatalog>(), new MemoryRouterStore(world.Time));
         world.Catalog = Routers;
     }
 

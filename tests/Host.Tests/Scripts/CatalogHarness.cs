@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Store;
 using ScriptedServe.Scripting;
 using ScriptedServe.Tests.Support;
 
@@ -12,16 +13,17 @@ internal sealed class CatalogHarness : IAsyncDisposable
 {
     public const string Good = "IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);";
 
-    public CatalogHarness(ScriptLimits? limits = null, FakeFleet? fleet = null, TimeProvider? time = null, string defaultRouter = "main", string? folder = null)
+    public CatalogHarness(ScriptLimits? limits = null, FakeFleet? fleet = null, TimeProvider? time = null, string defaultRouter = "main", string? folder = null, IRouterStore? store = null)
     {
         Limits = limits ?? new ScriptLimits();
         Fleet = fleet ?? FakeFleet.PrefillAndDecode();
         Time = time ?? TimeProvider.System;
         Root = folder ?? Directory.CreateTempSubdirectory("scriptedserve-").FullName;
         Events = new HostEvents(Time, capacity: 4096);
+        Store = store ?? new MemoryRouterStore(Time);
         Compiler = new ScriptCompiler(new ScriptFolder(Root), Limits, ScriptApiRules.Default);
         Globals = new RouterGlobalsSource(Fleet, Traffic, Time, Loggers, name => Configured.GetValueOrDefault(name, new Dictionary<string, string>()));
-        Catalog = new RouterCatalog(Compiler, Limits, Globals.For, defaultRouter, Time, TimeProvider.System, Events, Loggers.CreateLogger<RouterCatalog>());
+        Catalog = new RouterCatalog(Compiler, Limits, Globals.For, defaultRouter, Time, TimeProvider.System, Events, Loggers.CreateLogger<RouterCatalog>(), Store);
         _ownsRoot = folder is null;
     }
 
@@ -42,6 +44,8 @@ internal sealed class CatalogHarness : IAsyncDisposable
     public ScriptCompiler Compiler { get; }
 
     public RouterGlobalsSource Globals { get; }
+
+    public IRouterStore Store { get; }
 
     public RouterCatalog Catalog { get; }
 
@@ -69,10 +73,23 @@ internal sealed class CatalogHarness : IAsyncDisposable
         Assert.Equal(RouterPhase.Active, result.Version.State);
     }
 
+    public Task<RouterVersionInfo> Activate(string name, int version, double share = 100, string? header = null, IReadOnlyDictionary<string, string>? options = null) =>
+        Catalog.Activate(name, VersionSelector.Of(version), new RouterActivation(new RouterCause("bob", "because"), share, header, options), CancellationToken.None);
+
+    public Task<RouterVersionInfo> Rollback(string name = "main", int? onlyFrom = null) => Catalog.Rollback(name, new RouterCause("bob", "too slow"), onlyFrom, CancellationToken.None);
+
+    public Task<RouterVersionInfo> Label(string label, int version, string name = "main") =>
+        Catalog.SetLabel(name, label, VersionSelector.Of(version), RouterCause.None, CancellationToken.None);
+
+    public Task Delete(string name, int? version) =>
+        Catalog.Delete(name, version is { } number ? VersionSelector.Of(number) : null, RouterCause.None, CancellationToken.None);
+
+    public RouterInfo Router(string name = "main") => Catalog.List().Single(router => router.Name == name);
+
     /// <summary>The tokens a router answers a request with.</summary>
     public async Task<List<int>> Serve(Request? request = null, string? spec = null)
     {
-        using var lease = Catalog.Acquire(spec);
+        using var lease = Catalog.Acquire(spec, request?.Id ?? "", request?.Headers);
         var tokens = new List<int>();
         await foreach (var chunk in lease.HandleRequest(request ?? new FakeRequest(10)))
         {

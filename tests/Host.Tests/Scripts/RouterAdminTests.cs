@@ -63,6 +63,26 @@ public sealed class RouterAdminTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_label_names_a_version_wherever_a_version_can_be_named()
+    {
+        await Send(HttpMethod.Put, "routers/side?activate=true", CatalogHarness.Answering(1));
+        await Send(HttpMethod.Put, "routers/side", CatalogHarness.Answering(2));
+        Assert.Equal(200, (await Send(HttpMethod.Put, "routers/side/labels/candidate?version=2")).Status);
+        Assert.Equal(2, (await Send(HttpMethod.Get, "routers/side?version=candidate")).Body.GetProperty("version").GetProperty("version").GetInt32());
+        Assert.Equal((409, "router_in_use"), await Error(HttpMethod.Delete, "routers/side?version=candidate"));
+
+        var canary = (await Send(HttpMethod.Post, "routers/side/activate?version=candidate&share=12.5&header=X-User&author=ann&message=try")).Body;
+        Assert.Equal((12.5, "candidate"), (canary.GetProperty("traffic").GetDouble(), canary.GetProperty("labels")[0].GetString()));
+        var side = (await Send(HttpMethod.Get, "routers")).Body.GetProperty("routers")[0];
+        Assert.Equal((2, 12.5, "X-User"), (side.GetProperty("canary").GetProperty("version").GetInt32(), side.GetProperty("canary").GetProperty("share").GetDouble(), side.GetProperty("canary").GetProperty("header").GetString()));
+        Assert.Equal(87.5, side.GetProperty("versions")[1].GetProperty("traffic").GetDouble());
+
+        Assert.Equal(1, (await Send(HttpMethod.Post, "routers/side/rollback")).Body.GetProperty("version").GetInt32());
+        Assert.Equal(204, (await Send(HttpMethod.Delete, "routers/side/labels/candidate")).Status);
+        Assert.Equal(204, (await Send(HttpMethod.Delete, "routers/side?version=2")).Status);
+    }
+
+    [Fact]
     public async Task A_text_with_errors_is_answered_with_its_diagnostics()
     {
         foreach (var (method, path) in new[] { (HttpMethod.Put, "routers/side?activate=true"), (HttpMethod.Post, "routers/side/check") })
@@ -79,11 +99,18 @@ public sealed class RouterAdminTests : IAsyncLifetime
 
     [Theory]
     [InlineData("GET", "routers/none", 404, "router_not_found")]
-    [InlineData("GET", "routers/none?version=x", 400, "invalid_version")]
+    [InlineData("GET", "routers/none?version=-x", 400, "invalid_version")]
+    [InlineData("GET", "routers/none?version=stable", 404, "router_not_found")]
     [InlineData("POST", "routers/none/activate?version=1", 404, "router_not_found")]
     [InlineData("POST", "routers/none/activate", 400, "invalid_version")]
     [InlineData("POST", "routers/none/activate?version=0", 400, "invalid_version")]
-    [InlineData("POST", "routers/none/activate?version=1&share=10", 400, "invalid_share")]
+    [InlineData("POST", "routers/none/activate?version=1&share=0", 400, "invalid_share")]
+    [InlineData("POST", "routers/none/activate?version=1&share=ten", 400, "invalid_share")]
+    [InlineData("POST", "routers/none/activate?version=1&header=X-User", 400, "invalid_header")]
+    [InlineData("PUT", "routers/none/labels/Stable?version=1", 400, "invalid_label")]
+    [InlineData("PUT", "routers/none/labels/stable", 400, "invalid_version")]
+    [InlineData("PUT", "routers/none/labels/stable?version=1", 404, "router_not_found")]
+    [InlineData("DELETE", "routers/none/labels/stable", 404, "router_not_found")]
     [InlineData("POST", "routers/none/rollback", 404, "router_not_found")]
     [InlineData("DELETE", "routers/none", 404, "router_not_found")]
     [InlineData("PUT", "routers/No", 400, "invalid_router_name")]

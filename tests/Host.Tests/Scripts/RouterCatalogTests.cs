@@ -70,8 +70,8 @@ public sealed class RouterCatalogTests
             Assert.Equal(i + 1, (await put).Version);
             if (i % 10 == 0)
             {
-                Assert.Equal(i, harness.Catalog.Rollback("main").Version);
-                harness.Catalog.Activate("main", i + 1);
+                Assert.Equal(i, (await harness.Rollback()).Version);
+                await harness.Activate("main", i + 1);
             }
 
             swapped.SetResult();
@@ -166,14 +166,14 @@ public sealed class RouterCatalogTests
     {
         await using var harness = new CatalogHarness();
         await harness.MustPut(CatalogHarness.Answering(1));
-        Assert.Throws<RouterRefusedException>(() => harness.Catalog.Rollback("main"));
+        await Assert.ThrowsAsync<RouterRefusedException>(() => harness.Rollback());
         await harness.MustPut(CatalogHarness.Answering(2));
         await harness.MustPut(CatalogHarness.Answering(3));
-        Assert.Equal(2, harness.Catalog.Rollback("main").Version);
+        Assert.Equal(2, (await harness.Rollback()).Version);
         Assert.Equal([2], await harness.Serve());
 
         // Not back to the version that was rolled back.
-        Assert.Equal(1, harness.Catalog.Rollback("main").Version);
+        Assert.Equal(1, (await harness.Rollback()).Version);
         Assert.Equal([1], await harness.Serve());
     }
 
@@ -207,22 +207,22 @@ public sealed class RouterCatalogTests
         await harness.MustPut(CatalogHarness.Answering(3), "side");
         using (harness.Catalog.Acquire("side@1"))
         {
-            Refused("side@1 is serving 1 requests", () => harness.Catalog.Delete("side", 1));
-            Refused("side@1 is serving 1 requests", () => harness.Catalog.Delete("side", null));
+            await Refused("side@1 is serving 1 requests", () => harness.Delete("side", 1));
+            await Refused("side@1 is serving 1 requests", () => harness.Delete("side", null));
         }
 
-        Refused("side@2 is the active version", () => harness.Catalog.Delete("side", 2));
-        Refused("main is the default router", () => harness.Catalog.Delete("main", null));
-        harness.Catalog.Delete("side", 1);
-        harness.Catalog.Delete("side", null);
-        Refused("side has no loaded version", () => harness.Catalog.Delete("side", null));
+        await Refused("side@2 cannot be deleted: it is the active version", () => harness.Delete("side", 2));
+        await Refused("main is the default router", () => harness.Delete("main", null));
+        await harness.Delete("side", 1);
+        await harness.Delete("side", null);
+        await Refused("side has no loaded version", () => harness.Delete("side", null));
         Assert.Throws<RouterNotFoundException>(() => harness.Catalog.Acquire("side"));
 
         // A name that comes back goes on counting.
         Assert.Equal(3, (await harness.MustPut(CatalogHarness.Answering(4), "side")).Version);
 
-        static void Refused(string reason, Action action) =>
-            Assert.Contains(reason, Assert.Throws<RouterRefusedException>(action).Message, StringComparison.Ordinal);
+        static async Task Refused(string reason, Func<Task> action) =>
+            Assert.Contains(reason, (await Assert.ThrowsAsync<RouterRefusedException>(action)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -285,7 +285,7 @@ public sealed class RouterCatalogTests
             """;
         await harness.MustPut(text, options: new Dictionary<string, string> { ["B"] = "5" });
         Assert.Equal([1, 5, 9], await harness.Serve());
-        harness.Catalog.Activate("main", 1, new Dictionary<string, string> { ["c"] = "x" });
+        await harness.Activate("main", 1, options: new Dictionary<string, string> { ["c"] = "x" });
         var error = await Assert.ThrowsAsync<FormatException>(() => harness.Serve());
         Assert.Contains("Option c is \"x\"", error.Message, StringComparison.Ordinal);
     }
