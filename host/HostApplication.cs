@@ -12,7 +12,10 @@ using ScriptedServe.Host.Models;
 using ScriptedServe.Host.OpenAi;
 using ScriptedServe.Host.Options;
 using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Requests.Figures;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Guarding;
+using ScriptedServe.Host.Scripts.Shadowing;
 using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host;
@@ -45,7 +48,10 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly RouterCatalog routers;
     private readonly ScriptWatcher watcher;
     private readonly ILoggerFactory loggers;
+    private readonly RouterGuard guard;
+    private readonly ShadowRouters shadows;
     private volatile Task? watching;
+    private Task guarding = Task.CompletedTask;
     private volatile bool hasStarted;
     private readonly HostMetrics metrics;
     private readonly Readiness readiness;
@@ -79,14 +85,18 @@ internal sealed class HostApplication : IAsyncDisposable
 
         var traffic = new TrafficStats(time);
         var traces = new TraceStore(options.Traces);
-        metrics = new HostMetrics(fleet, traces);
+        var figures = new FigureBook(time, TimeSpan.FromSeconds(options.Guard.WindowSeconds));
+        metrics = new HostMetrics(fleet, traces, figures);
         var limits = options.ScriptLimits;
         var folder = new ScriptFolder(ScriptsFolder);
         var globals = new RouterGlobalsSource(fleet.Scripts, traffic, time, loggers, name => RouterOptions(file, name));
         var compiler = new ScriptCompiler(folder, limits, ScriptApiRules.Default);
         routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>(), store);
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
-        var runner = new RequestRunner(routers, fleet, traffic, traces, metrics, new RequestSettings { Timeout = options.RequestTimeout, SubCalls = limits.SubCalls }, time, requestsEnd.Token);
+        guard = new RouterGuard(new GuardedCatalog(routers), figures, options.Guard, events, time, loggers.CreateLogger<RouterGuard>());
+        fleet.Changed += _ => guard.EnginesChanged();
+        shadows = new ShadowRouters(routers, limits, fleet.Scripts, traffic, time, TimeProvider.System, events);
+        var runner = new RequestRunner(routers, fleet, traffic, traces, new RequestObservers(metrics, figures, guard), new RequestSettings { Timeout = options.RequestTimeout, SubCalls = limits.SubCalls }, time, requestsEnd.Token, shadows);
         readiness = new Readiness(() => routers.Warnings, WhyStillStarting, WhyNoEngine, WhyNoRouter);
 
         // Instances, which the container does not dispose: they end in an order of their own.
@@ -98,8 +108,9 @@ internal sealed class HostApplication : IAsyncDisposable
             .AddSingleton(model.Tokenizer)
             .AddSingleton<IRequestRunner>(runner)
             .AddSingleton(routers)
+            .AddSingleton(new RouterListing(routers, figures, guard, shadows))
             .AddSingleton(limits)
-            .AddOpenAi(new OpenAiOptions { ApiKey = options.ApiKey })
+            .AddOpenAi(new OpenAiOptions { ApiKey = options.ApiKey, RequestTimeout = options.RequestTimeout })
             .Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = StopGrace * 2);
         if (model.Template is not null)
         {
@@ -113,6 +124,7 @@ internal sealed class HostApplication : IAsyncDisposable
         app.UseAdminAuth(new AdminAuth(options.AdminToken));
         app.MapOpenAi();
         app.MapRouterAdmin();
+        app.MapShadowAdmin(shadows);
         app.MapEngineAdmin(fleet, local);
         app.MapRequestAdmin(traces);
         app.MapEventAdmin(events, app.Lifetime.ApplicationStopping);
@@ -184,6 +196,7 @@ internal sealed class HostApplication : IAsyncDisposable
         }
 
         watching = BringUpRoutersAsync();
+        guarding = GuardAsync();
     }
 
     /// <summary>Completes when requests can be served; not if the host stops before.</summary>
@@ -201,6 +214,8 @@ internal sealed class HostApplication : IAsyncDisposable
         await app.StopAsync();
         await requestsEnd.CancelAsync();
         await (watching ?? Task.CompletedTask).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await guarding;
+        await shadows.DisposeAsync();
         await watcher.DisposeAsync();
         await routers.DisposeAsync();
         await store.DisposeAsync();
@@ -372,6 +387,13 @@ internal sealed class HostApplication : IAsyncDisposable
         context.Response.Headers.RetryAfter = "1";
         var error = new { message = $"The server is starting: {string.Join("; ", reasons)}.", type = "server_error", param = (string?)null, code = "not_ready" };
         return Results.Json(new { error }, statusCode: StatusCodes.Status503ServiceUnavailable).ExecuteAsync(context);
+    }
+
+    /// <summary>What is active when the host has come up is not on trial.</summary>
+    private async Task GuardAsync()
+    {
+        await watching!.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await guard.RunAsync(requestsEnd.Token);
     }
 
     private async Task CountEventsAsync()

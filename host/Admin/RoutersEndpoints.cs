@@ -29,13 +29,13 @@ public static class RoutersEndpoints
                 return Refused(e);
             }
         });
-        routers.MapGet("", (RouterCatalog catalog) => AdminReply.Of(new
+        routers.MapGet("", (RouterCatalog catalog, IServiceProvider services) => AdminReply.Of(new
         {
             @default = catalog.DefaultRouter,
             catalog.LoadContexts,
             store = catalog.StoreDescription,
             warnings = catalog.Warnings,
-            routers = catalog.List(),
+            routers = services.GetService<RouterListing>() is { } listing ? (object)listing.Routers() : catalog.List(),
         }));
         routers.MapGet("/{name}", async (string name, HttpRequest request, RouterCatalog catalog) => Show(await catalog.Get(name, Version(request), request.HttpContext.RequestAborted)));
         routers.MapPut("/{name}", Put);
@@ -166,7 +166,7 @@ public static class RoutersEndpoints
         }
     }
 
-    private static IResult Refused(RouterRefusedException e) => AdminReply.Error(
+    internal static IResult Refused(RouterRefusedException e) => AdminReply.Error(
         e.Refusal switch
         {
             RouterRefusal.Malformed => StatusCodes.Status400BadRequest,

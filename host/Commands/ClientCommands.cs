@@ -51,34 +51,7 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
     public async Task<int> RoutersAsync(CancellationToken cancellationToken)
     {
         var reply = await host.SendAsync(HttpMethod.Get, "admin/routers", null, cancellationToken);
-        var table = new Table("ROUTER", "VERSION", "STATE", "TRAFFIC", "LABELS", "LEASES", "REQUESTS", "ERRORS", "SHARE", "AUTHOR", "MESSAGE");
-        foreach (var router in Rows(reply, "routers"))
-        {
-            var canary = Number(router?["canary"]?["version"]);
-            foreach (var version in Rows(router?["versions"], "versions"))
-            {
-                var is_default = router?["is_default"]?.GetValue<bool>() == true;
-                table.Add(
-                    $"{router?["name"]}{(is_default ? " (default)" : "")}",
-                    version?["version"],
-                    canary > 0 && Number(version?["version"]) == canary ? "canary" : version?["state"],
-                    version?["traffic"] is { } traffic && traffic.GetValue<double>() > 0 ? traffic.GetValue<double>().ToString("0.##", CultureInfo.InvariantCulture) + "%" : "",
-                    string.Join(',', Rows(version?["labels"], "labels").Select(label => label?.ToString())),
-                    version?["leases"],
-                    version?["requests"],
-                    version?["errors"],
-                    version?["share"] is { } share ? share.GetValue<double>().ToString("P0", CultureInfo.InvariantCulture) : "",
-                    version?["author"],
-                    version?["message"]);
-            }
-        }
-
-        table.Write(output);
-        foreach (var warning in Rows(reply?["warnings"], "warnings"))
-        {
-            await output.WriteLineAsync($"warning: {warning}");
-        }
-
+        RouterTable.Write(reply ?? new JsonObject(), output);
         return 0;
     }
 
@@ -118,6 +91,15 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
 
         var reply = await host.SendAsync(HttpMethod.Put, $"{path}?version={Uri.EscapeDataString(version)}", null, cancellationToken);
         await output.WriteLineAsync($"{name}@{label} is {name}@{reply?["version"]}");
+        return 0;
+    }
+
+    /// <summary>Starts a shadow where a version is named, ends it where asked, and else tells what came of it.</summary>
+    public async Task<int> ShadowAsync(string name, int? version, double? sample, bool stop, CancellationToken cancellationToken)
+    {
+        var query = version is null ? "" : string.Create(CultureInfo.InvariantCulture, $"?version={version}&sample={sample ?? 10}");
+        var method = stop ? HttpMethod.Delete : version is null ? HttpMethod.Get : HttpMethod.Post;
+        ShadowReport.Write((await host.SendAsync(method, $"admin/routers/{Uri.EscapeDataString(name)}/shadow{query}", null, cancellationToken))!, output);
         return 0;
     }
 

@@ -84,6 +84,9 @@ internal sealed class CommandLine(
         var header = new Option<string?>("--header") { Description = "With --share: the request header whose value decides who is in the trial. Default: each request by itself." };
         var label = new Argument<string>("LABEL") { Description = "A label, as in stable: then ROUTER@LABEL names the version." };
         var labelled = new Option<string?>("--version") { Description = "The version to label, by number or another label. Default: none; the label is removed." };
+        var shadowVersion = new Option<int?>("--version") { Description = "Begin with this version. Without one, show what came of the shadow so far." };
+        var sample = new Option<double?>("--sample") { Description = "Percent of the requests. Default: 10." };
+        var stop = new Option<bool>("--stop") { Description = "End it." };
         var request = new Argument<string>("ID") { Description = "A request's id, as in the header X-Request-Id." };
 
         Add("push", "Put a script onto a running host as a new version.", [scriptFile], [asName, activate, message], (run, parsed, token) =>
@@ -98,7 +101,9 @@ internal sealed class CommandLine(
         Add("label", "Let a label name a version, or remove it.", [router, label], [labelled], (run, parsed, token) =>
             run.LabelAsync(parsed.GetRequiredValue(router), parsed.GetRequiredValue(label), parsed.GetValue(labelled), token));
         Add("engines", "List engines and their load.", [], [], (run, _, token) => run.EnginesAsync(token));
-        Add("trace", "Show the sub-calls of a request.", [request], [], (run, parsed, token) => run.TraceAsync(parsed.GetRequiredValue(request), token));
+        Add("shadow", "Let a version replay a sample of a router's requests, and show how its decisions compare.", [router], [shadowVersion, sample, stop], (run, parsed, token) =>
+            run.ShadowAsync(parsed.GetRequiredValue(router), parsed.GetValue(shadowVersion), parsed.GetValue(sample), parsed.GetValue(stop), token));
+        Add("trace", "Show what a request's script saw and decided, and its sub-calls.", [request], [], (run, parsed, token) => run.TraceAsync(parsed.GetRequiredValue(request), token));
 
         void Add(string name, string description, Argument[] arguments, Option[] own, Func<ClientCommands, ParseResult, CancellationToken, Task<int>> run)
         {

@@ -1,6 +1,7 @@
 using System.Text;
 using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Requests.Figures;
 using Wire = ScriptedServe.Contracts.V1;
 
 namespace ScriptedServe.Host.Metrics;
@@ -23,7 +24,7 @@ internal sealed class HostMetrics : IRequestObserver
     private readonly Counter events = new("scriptedserve_events_total", "Events by kind: router swaps and rollbacks, engines up and down.", "kind");
     private readonly Instrument[] all;
 
-    public HostMetrics(EngineFleet fleet, TraceStore traces)
+    public HostMetrics(EngineFleet fleet, TraceStore traces, FigureBook? figures = null)
     {
         all =
         [
@@ -41,6 +42,7 @@ internal sealed class HostMetrics : IRequestObserver
             OfLoad("step_seconds", "Mean time of recent steps.", load => load.StepUsMean / 1e6),
             OfLoad("preemptions", "Sequences preempted since the engine's start.", load => load.Preemptions),
             new Gauge("scriptedserve_engine_calls_in_flight", "This host's own calls and unused reservations.", () => fleet.Members.Select(member => ((string[])[member.Id], (double)member.Work.Calls)), "engine"),
+            .. figures is null ? [] : VersionMetrics.Of(figures),
         ];
 
         Gauge OfLoad(string name, string help, Func<Wire.EngineLoad, double> value) => new(

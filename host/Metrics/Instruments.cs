@@ -97,7 +97,15 @@ internal sealed class Counter(string name, string help, params string[] labels) 
 /// <summary>Asked for when it is read.</summary>
 /// <param name="read">All samples now: label values and value.</param>
 internal sealed class Gauge(string name, string help, Func<IEnumerable<(string[] Values, double Value)>> read, params string[] labels)
-    : Instrument(name, help, "gauge", labels)
+    : Sampled(name, help, "gauge", read, labels);
+
+/// <summary>Counted elsewhere, and asked for when it is read.</summary>
+/// <param name="read">All samples now: label values and value.</param>
+internal sealed class SampledCounter(string name, string help, Func<IEnumerable<(string[] Values, double Value)>> read, params string[] labels)
+    : Sampled(name, help, "counter", read, labels);
+
+internal abstract class Sampled(string name, string help, string type, Func<IEnumerable<(string[] Values, double Value)>> read, params string[] labels)
+    : Instrument(name, help, type, labels)
 {
     protected override void WriteSamples(StringBuilder text)
     {

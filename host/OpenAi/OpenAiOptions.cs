@@ -15,6 +15,9 @@ public sealed record OpenAiOptions
     /// <summary>If set, each call must carry it as <c>Authorization: Bearer …</c>. None by default.</summary>
     public string? ApiKey { get; init; }
 
+    /// <summary>A response that has not been taken some seconds after this time is cut off; 10 minutes by default.</summary>
+    public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromMinutes(10);
+
     /// <summary>Largest request body in bytes; 8 MiB by default.</summary>
     public int MaxBodyBytes { get; init; } = 8 << 20;
 

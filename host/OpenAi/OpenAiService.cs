@@ -79,6 +79,7 @@ internal sealed class OpenAiService(
 
     private async Task RespondAsync(HttpContext context, string requestId, GenerationRequest request, ResponseFormat format)
     {
+        using var deadline = new ResponseDeadline(context, time, options.RequestTimeout);
         await using var choices = await StartAsync(context, requestId, request);
         if (request.Stream)
         {

@@ -1,5 +1,6 @@
 using System.Text;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Guarding;
 
 namespace ScriptedServe.Host.Options;
 
@@ -74,6 +75,19 @@ internal static class HostSettings
         (new("router-history", "N", "Versions of a router that are remembered after they were unloaded. Default: 50."), static (limits, value) => limits.History = value),
     ];
 
+    public static readonly HostSetting Guard = new("guard", "on|off", "Whether a new version that is worse than the old one is taken back by itself. Default: on.");
+
+    /// <summary>What the guard allows; ranges are those of <see cref="GuardBounds"/>.</summary>
+    public static readonly IReadOnlyList<(HostSetting Setting, string Key)> OfGuard =
+    [
+        (new("guard-window", "SECONDS", "Versions are compared over this while. Default: 120."), "window"),
+        (new("guard-watch", "SECONDS", "How long a new version is watched; a canary as long as it is one. Default: 600."), "watch"),
+        (new("guard-requests", "N", "Requests of a version below which nothing is said of it. Default: 20."), "requests"),
+        (new("guard-errors", "PERCENT", "How many more of a hundred requests may fail. Default: 5."), "errors"),
+        (new("guard-latency", "PERCENT", "How high TTFT and TPOT may be, of the old version's. Default: 200."), "latency"),
+        (new("guard-latency-floor-ms", "MS", "A rise in latency that does not matter. Default: 2."), "latency-floor-ms"),
+    ];
+
     public static readonly HostSetting TraceRequests = new("trace-requests", "N", "Ended requests that /admin/requests remembers, 0 to 1000000. Default: 2000.");
     public static readonly HostSetting TraceMib = new("trace-mib", "MIB", "Memory for them, about, 1 to 16384. Default: 32.");
     public static readonly HostSetting TraceEntries = new("trace-entries", "N", "Decisions and log lines of a script that are kept for one request, 0 to 10000. Default: 64.");
@@ -86,6 +100,6 @@ internal static class HostSettings
     [
         Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), WatchQuiet, WatchRescan,
-        TraceRequests, TraceMib, TraceEntries, TraceLineChars,
+        Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];
 }

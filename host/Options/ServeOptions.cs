@@ -1,5 +1,6 @@
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Guarding;
 using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Options;
@@ -49,6 +50,8 @@ internal sealed record ServeOptions
     public TimeSpan CallTimeout { get; init; } = TimeSpan.FromSeconds(120);
 
     public TimeSpan EngineStartTimeout { get; init; } = TimeSpan.FromSeconds(120);
+
+    public GuardBounds Guard { get; init; } = new();
 
     public TraceSettings Traces { get; init; } = TraceSettings.Default;
 

@@ -6,6 +6,7 @@ using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Host.Admin;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
+using ScriptedServe.Host.Scripts.Guarding;
 using ScriptedServe.Host.Scripts.Store;
 
 namespace ScriptedServe.Host.Options;
@@ -62,6 +63,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             RequestTimeout = Seconds(HostSettings.RequestTimeout, defaults.RequestTimeout),
             CallTimeout = Seconds(HostSettings.CallTimeout, defaults.CallTimeout),
             EngineStartTimeout = Seconds(HostSettings.EngineStartTimeout, defaults.EngineStartTimeout),
+            Guard = Guard(),
             Traces = new TraceSettings
             {
                 Requests = Integer(HostSettings.TraceRequests, defaults.Traces.Requests, 0, 1_000_000),
@@ -76,6 +78,39 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
                 RescanMs = Integer(HostSettings.WatchRescan, defaults.ScriptWatcher.RescanMs, 100, 3_600_000),
             },
         };
+    }
+
+    private GuardBounds Guard()
+    {
+        var bounds = new GuardBounds();
+        if (Text(HostSettings.Guard) is { } mode)
+        {
+            if (mode is "on" or "off")
+            {
+                bounds = bounds.With(mode);
+            }
+            else
+            {
+                Bad(HostSettings.Guard, mode, "on or off");
+            }
+        }
+
+        foreach (var (setting, key) in HostSettings.OfGuard)
+        {
+            if (Text(setting) is { } text)
+            {
+                try
+                {
+                    bounds = bounds.With($"{key}={text}") with { IsOn = bounds.IsOn };
+                }
+                catch (FormatException e)
+                {
+                    errors.Add($"{Source(setting)}: '{text}' cannot be used ({e.Message}).");
+                }
+            }
+        }
+
+        return bounds;
     }
 
     private ScriptLimits Limits()

@@ -25,7 +25,8 @@ internal sealed class RequestRunner(
     IRequestObserver observer,
     RequestSettings settings,
     TimeProvider time,
-    CancellationToken hostStopping) : IRequestRunner
+    CancellationToken hostStopping,
+    IRequestRecorder? recorder = null) : IRequestRunner
 {
     public RequestSettings Settings { get; } = settings;
 
@@ -34,6 +35,8 @@ internal sealed class RequestRunner(
     public EngineFleet Fleet { get; } = fleet;
 
     public CancellationToken HostStopping { get; } = hostStopping;
+
+    public IRequestRecorder? Recorder { get; } = recorder;
 
     public RunningRequest Start(RequestSpec spec)
     {

@@ -23,6 +23,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     private Task<bool>? move;
     private Exception? failure;
     private RouterStreamCheck? check;
+    private IRequestRecording? recording;
 
     public override string Router => trace.Router;
 
@@ -40,6 +41,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
             while (await AdvanceAsync() is { } chunk)
             {
                 trace.Emitted(chunk.Tokens.Length);
+                recording?.Emitted(chunk);
                 yield return chunk;
             }
         }
@@ -63,6 +65,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         scope = new RequestScope(runner.Time, runner.Settings.Patience, client, deadline.Token, runner.HostStopping) { MostCalls = runner.Settings.SubCalls };
         check = new RouterStreamCheck(Router, spec.PromptTokens.Length, spec.Sampling, runner.Fleet.Model?.VocabSize ?? 0);
         var request = new HostRequest(spec, emitted: default, trace, scope);
+        recording = runner.Recorder?.Begin((lease.Name, lease.Version), spec, request);
         try
         {
             script = lease.HandleRequest(request, trace).GetAsyncEnumerator(scope.Token);
@@ -221,6 +224,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         if (trace.End(outcome, finish, error, fault))
         {
             runner.Ended(lease.Name, trace);
+            recording?.Ended(trace);
         }
     }
 

@@ -17,6 +17,7 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
         {
             // The pin lasts as long as the call, and no longer than its limit: a planner that hangs cannot keep the version loaded.
             Task? left;
+            var began = calls.Clock.GetTimestamp();
             try
             {
                 left = await CallOnce(stop);
@@ -30,11 +31,22 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
             {
                 await Task.Delay(interval, calls.Clock, stop);
                 await (left ?? Task.CompletedTask).WaitAsync(stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                Skipped((long)(calls.Clock.GetElapsedTime(began) / interval) - 1);
             }
             catch (OperationCanceledException)
             {
                 return;
             }
+        }
+    }
+
+    /// <summary>Calls that were due while one still ran are not made up for.</summary>
+    private void Skipped(long late)
+    {
+        if (late > 0)
+        {
+            version.Counts.CountPlansSkipped(late);
+            log.LogWarning("{Router}: PlanStrategy took longer than its interval; {Count} calls were skipped (settings plan-interval-ms, plan-limit-ms)", version.Label, late);
         }
     }
 

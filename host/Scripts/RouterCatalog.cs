@@ -63,6 +63,9 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         }
     }
 
+    /// <summary>All that is compiled on this host goes through it.</summary>
+    internal CompileQueue Queue => _queue;
+
     /// <summary>Script load contexts in memory, those unloaded and not yet collected included.</summary>
     public int LoadContexts
     {

@@ -62,13 +62,21 @@ public sealed record RouterActivation(RouterCause Cause, double Share = 100, str
 /// <param name="Traffic">Percent of the requests of its name that it takes now: a canary's share, and for the active version the rest.</param>
 public sealed record RouterVersionInfo(
     string Name, int Version, RouterPhase State, string ContentHash, string Author, string Message, DateTimeOffset Time,
-    long Leases, long Requests, long Errors, long PlanErrors, double Share, double Traffic, IReadOnlyList<string> Labels, IReadOnlyDictionary<string, string> Options);
+    long Leases, long Requests, long Errors, long PlanErrors, double Share, double Traffic, IReadOnlyList<string> Labels, IReadOnlyDictionary<string, string> Options)
+{
+    /// <summary>Calls of PlanStrategy that were due while one still ran.</summary>
+    public long PlansSkipped { get; init; }
+}
 
 /// <summary>A router name and its versions, newest first.</summary>
 /// <param name="ActiveVersion">What serves on this host.</param>
 /// <param name="Labels">Versions by label.</param>
 public sealed record RouterInfo(
-    string Name, int? ActiveVersion, bool IsDefault, RouterCanary? Canary, IReadOnlyDictionary<string, int> Labels, IReadOnlyList<RouterVersionInfo> Versions);
+    string Name, int? ActiveVersion, bool IsDefault, RouterCanary? Canary, IReadOnlyDictionary<string, int> Labels, IReadOnlyList<RouterVersionInfo> Versions)
+{
+    /// <summary>The last change was a rollback.</summary>
+    public bool CameByRollback { get; init; }
+}
 
 /// <summary>A version with its text.</summary>
 /// <param name="Files">The router's own file first.</param>

@@ -118,6 +118,7 @@ internal sealed class VersionCounts
     private long _requests;
     private long _errors;
     private long _planErrors;
+    private long _plansSkipped;
 
     public long Requests => Interlocked.Read(ref _requests);
 
@@ -125,11 +126,15 @@ internal sealed class VersionCounts
 
     public long PlanErrors => Interlocked.Read(ref _planErrors);
 
+    public long PlansSkipped => Interlocked.Read(ref _plansSkipped);
+
     public void CountRequest() => Interlocked.Increment(ref _requests);
 
     public void CountError() => Interlocked.Increment(ref _errors);
 
     public void CountPlanError() => Interlocked.Increment(ref _planErrors);
+
+    public void CountPlansSkipped(long count) => Interlocked.Add(ref _plansSkipped, count);
 }
 
 /// <summary>Who made a version and why.</summary>

@@ -10,7 +10,7 @@ internal sealed class RouterView(RoutersInForce routers, VersionRetirement retir
     public IReadOnlyList<RouterInfo> List_NeedsLock() =>
         [.. routers.Slots.Where(slot => slot.HasVersions).OrderBy(slot => slot.Name, StringComparer.Ordinal).Select(slot => new RouterInfo(
             slot.Name, slot.Active?.Number, slot.Name == defaultRouter, slot.Route.Canary, slot.Route.Labels,
-            [.. slot.Stored.Keys.Reverse().Select(number => Describe_NeedsLock(slot, number))]))];
+            [.. slot.Stored.Keys.Reverse().Select(number => Describe_NeedsLock(slot, number))]) { CameByRollback = slot.Cause?.Kind == RouterChangeKind.RolledBack })];
 
     public RouterVersionInfo Describe_NeedsLock(RouterSlot slot, int number)
     {
@@ -26,7 +26,7 @@ internal sealed class RouterView(RoutersInForce routers, VersionRetirement retir
             all == 0 ? 0 : (double)counts.Requests / all,
             Traffic(slot, number),
             [.. slot.Route.Labels.Where(label => label.Value == number).Select(label => label.Key)],
-            live?.Options?.Values ?? slot.Route.Options.GetValueOrDefault(number) ?? NoOptions);
+            live?.Options?.Values ?? slot.Route.Options.GetValueOrDefault(number) ?? NoOptions) { PlansSkipped = counts.PlansSkipped };
     }
 
     /// <summary>Of the load on this host if that failed, else of the one where it was given.</summary>

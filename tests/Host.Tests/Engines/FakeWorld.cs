@@ -11,7 +11,7 @@ using ScriptedServe.Scripting.Runtime;
 namespace ScriptedServe.Host.Tests.Engines;
 
 /// <summary>A host's fleet and runner over fake engines, on a clock that tests move.</summary>
-internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObserver, IAsyncDisposable
+internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObserver, IRequestRecorder, IAsyncDisposable
 {
     private readonly ConcurrentDictionary<string, IEngineApi> engines = new();
     private readonly CancellationTokenSource stopping = new();
@@ -25,7 +25,7 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
         Fleet = new EngineFleet(this, new FleetSettings(), Time, NullLogger<EngineFleet>.Instance);
         Fleet.Changed += change => Events.Enqueue(change);
         Traffic = new TrafficStats(Time);
-        Runner = new RequestRunner(this, Fleet, Traffic, Traces, this, requests ?? new RequestSettings(), Time, stopping.Token);
+        Runner = new RequestRunner(this, Fleet, Traffic, Traces, this, requests ?? new RequestSettings(), Time, stopping.Token, this);
     }
 
     public FakeTimeProvider Time { get; }
@@ -39,6 +39,11 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
     public RequestRunner Runner { get; }
 
     public ConcurrentQueue<FleetEvent> Events { get; } = new();
+
+    public IRequestRecorder? Recorder { get; set; }
+
+    /// <summary>Told of each request that ends.</summary>
+    public Action<string, RequestTrace>? Ended { get; set; }
 
     /// <summary>Routers from scripts; null: the one below.</summary>
     public IRouterCatalog? Catalog { get; set; }
@@ -155,13 +160,13 @@ internal sealed class FakeWorld : IEngineConnector, IRouterCatalog, IRequestObse
         return new Lease(this, Router);
     }
 
+    IRequestRecording? IRequestRecorder.Begin((string Name, int Version) router, RequestSpec spec, HostRequest request) => Recorder?.Begin(router, spec, request);
+
     void IRequestObserver.CallEnded(SubCall call)
     {
     }
 
-    void IRequestObserver.RequestEnded(string router, RequestTrace trace)
-    {
-    }
+    void IRequestObserver.RequestEnded(string router, RequestTrace trace) => Ended?.Invoke(router, trace);
 
     public async ValueTask DisposeAsync()
     {

@@ -19,8 +19,9 @@ internal sealed class ApiServer : IAsyncDisposable
     public const string Model = "org/test";
     private readonly WebApplication _app;
 
-    private ApiServer(WebApplication app, FakeRunner runner)
+    private ApiServer(WebApplication app, FakeRunner runner, FakeTimeProvider time)
     {
+        Time = time;
         _app = app;
         Runner = runner;
         Http = new() { BaseAddress = new Uri(app.Urls.Single()), Timeout = TimeSpan.FromSeconds(30) };
@@ -29,6 +30,8 @@ internal sealed class ApiServer : IAsyncDisposable
     public FakeRunner Runner { get; }
 
     public HttpClient Http { get; }
+
+    public FakeTimeProvider Time { get; }
 
     public Uri Url => Http.BaseAddress!;
 
@@ -47,7 +50,8 @@ internal sealed class ApiServer : IAsyncDisposable
         }
 
         builder.Services.AddSingleton(new ModelFacts(Model, 1000, TableTokenizer.Bytes.VocabSize, new Sampling { Temperature = 0.5f, TopK = 40 }));
-        builder.Services.AddSingleton<TimeProvider>(new FakeTimeProvider(DateTimeOffset.FromUnixTimeSeconds(1_700_000_000)));
+        var time = new FakeTimeProvider(DateTimeOffset.FromUnixTimeSeconds(1_700_000_000));
+        builder.Services.AddSingleton<TimeProvider>(time);
         builder.Services.AddSingleton<RandomBits>(() =>
         {
             lock (random)
@@ -59,7 +63,7 @@ internal sealed class ApiServer : IAsyncDisposable
         var app = builder.Build();
         app.MapOpenAi();
         await app.StartAsync();
-        return new(app, runner);
+        return new(app, runner, time);
     }
 
     public Task<HttpResponseMessage> PostAsync(string path, string body, params (string Name, string Value)[] headers)

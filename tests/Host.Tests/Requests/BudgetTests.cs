@@ -81,6 +81,27 @@ public sealed class BudgetTests
         Assert.InRange(small.AllocatedBytes, 100, 16 << 10);
     }
 
+    [Fact]
+    public async Task A_plan_that_takes_longer_than_its_interval_is_never_called_twice_at_once_and_what_was_due_meanwhile_is_counted()
+    {
+        const string Slow = """
+            int planning;
+            async Task PlanStrategy()
+            {
+                Log.Info(Interlocked.Increment(ref planning) == 1 ? "plans" : "plans beside another");
+                await Task.Delay(TimeSpan.FromSeconds(5), Time);
+                Interlocked.Decrement(ref planning);
+            }
+
+            IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);
+            """;
+        await using var world = await ScriptedWorld.WithAsync(Slow, limits: new ScriptLimits { PlanIntervalMs = 1000 });
+        await world.World.EventuallyAsTimePasses(() => world.Log.Lines.Count(line => line.Contains("plans", StringComparison.Ordinal)) >= 3, TimeSpan.FromMilliseconds(250));
+
+        Assert.InRange(world.Routers.List().Single().Versions[0].PlansSkipped, 8, 14);
+        Assert.DoesNotContain(world.Log.Lines, line => line.Contains("beside another", StringComparison.Ordinal));
+    }
+
     public static TheoryData<string, RequestFault> Failures => new()
     {
         { "throw new Exception(\"oops\");", RequestFault.Script },

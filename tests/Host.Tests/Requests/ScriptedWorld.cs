@@ -17,6 +17,7 @@ internal sealed class ScriptedWorld : IAsyncDisposable
     private ScriptedWorld(FakeWorld world, ScriptLimits limits)
     {
         World = world;
+        Limits = limits;
         Events = new HostEvents(world.Time, capacity: 4096);
         Compiler = new ScriptCompiler(new ScriptFolder(root), limits, ScriptApiRules.Default);
         var globals = new RouterGlobalsSource(world.Fleet.Scripts, world.Traffic, world.Time, Log, _ => new Dictionary<string, string>());
@@ -25,6 +26,8 @@ internal sealed class ScriptedWorld : IAsyncDisposable
     }
 
     public FakeWorld World { get; }
+
+    public ScriptLimits Limits { get; }
 
     public HostEvents Events { get; }
 
