@@ -33,6 +33,9 @@ internal static class GuardDecision
     /// <summary>Above this ratio of request rates, latency and engines without room may be the load's doing.</summary>
     private const double LikeLoad = 1.5;
 
+    /// <summary>A machine is slow for seconds at a time: a version that serves alone is not judged by the latency of one such spell.</summary>
+    private const double LeastSecondsAlone = 30;
+
     private static readonly RequestFault[] OfScripts = [RequestFault.Script, RequestFault.Limit, RequestFault.Contract];
     private static readonly RequestFault[] OfEngines = [RequestFault.Engine, RequestFault.Overloaded, RequestFault.Timeout];
 
@@ -45,7 +48,7 @@ internal static class GuardDecision
         }
 
         var countsEngines = around.IsBeside || (around.EnginesSteady && IsLikeLoad(candidate, baseline));
-        return Errors(candidate, baseline, countsEngines, bounds) ?? (countsEngines ? Latency(candidate, baseline, bounds) : null);
+        return Errors(candidate, baseline, countsEngines, bounds) ?? (countsEngines && (around.IsBeside || candidate.Seconds >= LeastSecondsAlone) ? Latency(candidate, baseline, bounds) : null);
     }
 
     private static GuardFinding? Errors(GuardSample candidate, GuardSample baseline, bool countsEngines, GuardBounds bounds)

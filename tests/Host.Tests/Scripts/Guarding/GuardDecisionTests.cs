@@ -160,6 +160,15 @@ public sealed class GuardDecisionTests
     }
 
     [Fact]
+    public void A_version_that_serves_alone_is_not_judged_by_the_latency_of_a_few_seconds()
+    {
+        var (slow, before) = (Sample(ok: 100, ttftMs: 400), Sample(ok: 400, ttftMs: 100));
+        Assert.Null(GuardDecision.Decide(new GuardSample(slow, 25), new GuardSample(before, 100), After, Bounds));
+        Assert.NotNull(GuardDecision.Decide(new GuardSample(slow, 30), new GuardSample(before, 100), After, Bounds));
+        Assert.NotNull(GuardDecision.Decide(new GuardSample(slow, 25), new GuardSample(before, 100), Beside, Bounds));
+    }
+
+    [Fact]
     public void A_guard_that_is_off_takes_nothing_back() =>
         Assert.Null(GuardDecision.Decide(new GuardSample(Sample(0, (RequestFault.Script, 500)), 60), new GuardSample(Sample(500), 60), Beside, Bounds.With("off")));
 
