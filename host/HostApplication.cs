@@ -71,7 +71,7 @@ internal sealed class HostApplication : IAsyncDisposable
         cutOff = time.CreateTimer(static end => ((CancellationTokenSource)end!).Cancel(), requestsEnd, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
 
         events = new HostEvents(time);
-        var settings = new FleetSettings { CallTimeout = options.CallTimeout };
+        var settings = new FleetSettings { CallTimeout = options.CallTimeout, AlsoModels = options.AlsoModels };
         var expected = FleetModel.Expected(model.Facts.Id, model.Facts.VocabSize, model.Facts.ContextLength);
         fleet = new EngineFleet(new WireConnector(Token, time), settings, time, loggers.CreateLogger<EngineFleet>(), expected);
         fleet.Changed += Tell;
@@ -90,7 +90,7 @@ internal sealed class HostApplication : IAsyncDisposable
         var limits = options.ScriptLimits;
         var folder = new ScriptFolder(ScriptsFolder);
         var globals = new RouterGlobalsSource(fleet.Scripts, traffic, time, loggers, name => RouterOptions(file, name));
-        var compiler = new ScriptCompiler(folder, limits, ScriptApiRules.Default);
+        var compiler = new ScriptCompiler(folder, limits, options.ScriptApi);
         routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>(), store);
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
         guard = new RouterGuard(new GuardedCatalog(routers), figures, options.Guard, events, time, loggers.CreateLogger<RouterGuard>());

@@ -10,5 +10,7 @@ var commandLine = new CommandLine(
     file,
     Environment.ProcessorCount,
     Console.Out,
-    Console.Error);
+    Console.Error,
+    TimeProvider.System,
+    Terminal.Of(Environment.GetEnvironmentVariable, Console.IsOutputRedirected || Console.IsErrorRedirected));
 return await commandLine.RunAsync(args);

@@ -186,6 +186,9 @@ public static class RoutersEndpoints
         diagnostic.Id,
         diagnostic.Severity,
         diagnostic.Message,
+        diagnostic.EndColumn,
+        diagnostic.Text,
+        diagnostic.Hint,
     };
 
     private static RouterRefusedException Malformed(string what, string why) => new(RouterRefusal.Malformed, $"invalid_{what}", why);

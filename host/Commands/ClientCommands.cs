@@ -1,53 +1,11 @@
 using System.Globalization;
-using System.Net;
-using System.Text;
 using System.Text.Json.Nodes;
 
 namespace ScriptedServe.Host.Commands;
 
-/// <summary>What the client commands do and print. Each returns the exit code: 0, or 1 if the host or the script said no.</summary>
-internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWriter errors)
+/// <summary>What the client commands do and print. Each returns the exit code: 0, or 1 if the host said no.</summary>
+internal sealed class ClientCommands(AdminClient host, TextWriter output)
 {
-    public async Task<int> PushAsync(string file, string? name, bool activate, string? message, CancellationToken cancellationToken)
-    {
-        var (router, text) = await ReadAsync(file, name, cancellationToken);
-        var path = $"admin/routers/{router}?activate={(activate ? "true" : "false")}{Message(message)}";
-        var (status, reply) = await host.TrySendAsync(HttpMethod.Put, path, Source(text), cancellationToken);
-        if (status == HttpStatusCode.UnprocessableEntity)
-        {
-            return Refused(file, text, reply);
-        }
-
-        if ((int)status >= 400)
-        {
-            throw AdminClient.Refused((int)status, reply);
-        }
-
-        PrintDiagnostics(file, text, reply?["diagnostics"] as JsonArray);
-        var version = reply?["version"] is JsonObject nested ? nested : reply;
-        await output.WriteLineAsync($"{router}@{version?["version"]} is {(activate ? "active" : "loaded; activate it with: activate " + router + " --version " + version?["version"])}");
-        return 0;
-    }
-
-    public async Task<int> CheckAsync(string file, string? name, CancellationToken cancellationToken)
-    {
-        var (router, text) = await ReadAsync(file, name, cancellationToken);
-        var (status, reply) = await host.TrySendAsync(HttpMethod.Post, $"admin/routers/{router}/check", Source(text), cancellationToken);
-        if (status == HttpStatusCode.UnprocessableEntity)
-        {
-            return Refused(file, text, reply);
-        }
-
-        if ((int)status >= 400)
-        {
-            throw AdminClient.Refused((int)status, reply);
-        }
-
-        PrintDiagnostics(file, text, reply as JsonArray ?? reply?["diagnostics"] as JsonArray);
-        await output.WriteLineAsync($"{file} compiles.");
-        return 0;
-    }
-
     public async Task<int> RoutersAsync(CancellationToken cancellationToken)
     {
         var reply = await host.SendAsync(HttpMethod.Get, "admin/routers", null, cancellationToken);
@@ -148,47 +106,7 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output, TextWr
         return usable.DefaultIfEmpty(0).Max() is > 0 and var newest ? newest : throw new CommandException($"Router '{name}' has no loaded version.");
     }
 
-    private static async Task<(string Router, string Text)> ReadAsync(string file, string? name, CancellationToken cancellationToken)
-    {
-        if (!File.Exists(file))
-        {
-            throw new CommandException($"There is no file '{file}'.");
-        }
-
-        return (Uri.EscapeDataString(name ?? Path.GetFileNameWithoutExtension(file)), await File.ReadAllTextAsync(file, cancellationToken));
-    }
-
     private static string Message(string? message) => message is null ? "" : $"&message={Uri.EscapeDataString(message)}";
-
-    private static StringContent Source(string text) => new(text, Encoding.UTF8, "text/plain");
-
-    private int Refused(string file, string text, JsonNode? reply)
-    {
-        PrintDiagnostics(file, text, reply as JsonArray ?? reply?["diagnostics"] as JsonArray);
-        errors.WriteLine($"{file} was refused; nothing has changed on the host.");
-        return 1;
-    }
-
-    /// <summary>Each with its line and a caret under the column, as compilers print them.</summary>
-    private void PrintDiagnostics(string file, string text, JsonArray? diagnostics)
-    {
-        var lines = text.Split('\n');
-        foreach (var diagnostic in diagnostics ?? [])
-        {
-            var (line, column) = (Number(diagnostic?["line"]), Number(diagnostic?["column"]));
-            errors.WriteLine($"{diagnostic?["file"]}({line},{column}): {diagnostic?["severity"]} {diagnostic?["id"]}: {diagnostic?["message"]}");
-            var isOwn = Path.GetFileNameWithoutExtension(diagnostic?["file"]?.ToString() ?? "") == Path.GetFileNameWithoutExtension(file);
-            if (isOwn && line >= 1 && line <= lines.Length)
-            {
-                var quoted = lines[line - 1].TrimEnd('\r');
-                errors.WriteLine($"    {quoted}");
-
-                // Tabs stay tabs, so that the caret stands under its column in any terminal.
-                var before = quoted[..Math.Clamp(column - 1, 0, quoted.Length)];
-                errors.WriteLine($"    {string.Concat(before.Select(c => c == '\t' ? '\t' : ' '))}^");
-            }
-        }
-    }
 
     private static int Number(JsonNode? node) => node is JsonValue value && value.TryGetValue<int>(out var number) ? number : 0;
 

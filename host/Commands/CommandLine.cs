@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Completions;
 using System.CommandLine.Help;
 using ScriptedServe.Host.Options;
 
@@ -14,7 +15,9 @@ internal sealed class CommandLine(
     IConfiguration file,
     int cores,
     TextWriter output,
-    TextWriter errors)
+    TextWriter errors,
+    TimeProvider time,
+    Terminal terminal)
 {
     private const int Failed = 1;
     private const int AskedWrongly = 2;
@@ -45,7 +48,8 @@ internal sealed class CommandLine(
         AddClientCommands(root);
 
         var parsed = root.Parse(args);
-        if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction)
+        var completes = root.Directives.OfType<SuggestDirective>().Any(suggest => parsed.GetResult(suggest) is not null);
+        if (parsed.Errors.Count > 0 && !completes && parsed.Action is not HelpAction)
         {
             return Refuse(parsed.Errors.Select(error => error.Message));
         }
@@ -87,25 +91,38 @@ internal sealed class CommandLine(
         var shadowVersion = new Option<int?>("--version") { Description = "Begin with this version. Without one, show what came of the shadow so far." };
         var sample = new Option<double?>("--sample") { Description = "Percent of the requests. Default: 10." };
         var stop = new Option<bool>("--stop") { Description = "End it." };
+        router.CompletionSources.Add(context => ShellCompletion.Names(() => Connect(context.ParseResult), "routers", "name", time));
+        var watch = new Option<int>("--watch") { Description = $"With --activate: requests on the new version to wait for and show, {ScriptCommands.WatchLimit.TotalSeconds:0} s at most. Default: 3.", DefaultValueFactory = _ => 3 };
         var request = new Argument<string>("ID") { Description = "A request's id, as in the header X-Request-Id." };
+        request.CompletionSources.Add(context => ShellCompletion.Names(() => Connect(context.ParseResult), "requests", "id", time));
 
-        Add("push", "Put a script onto a running host as a new version.", [scriptFile], [asName, activate, message], (run, parsed, token) =>
-            run.PushAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), parsed.GetValue(activate), parsed.GetValue(message), token));
-        Add("check", "Have a running host compile a script, and nothing else.", [scriptFile], [asName], (run, parsed, token) =>
-            run.CheckAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), token));
-        Add("routers", "List routers and their versions.", [], [], (run, _, token) => run.RoutersAsync(token));
-        Add("activate", "Let a version serve its name, or with --share a part of its requests.", [router], [version, share, header, message], (run, parsed, token) =>
-            run.ActivateAsync(parsed.GetRequiredValue(router), parsed.GetValue(version), parsed.GetValue(share), parsed.GetValue(header), parsed.GetValue(message), token));
-        Add("rollback", "End a trial, or let the version before serve again.", [router], [message], (run, parsed, token) =>
-            run.RollbackAsync(parsed.GetRequiredValue(router), parsed.GetValue(message), token));
-        Add("label", "Let a label name a version, or remove it.", [router, label], [labelled], (run, parsed, token) =>
-            run.LabelAsync(parsed.GetRequiredValue(router), parsed.GetRequiredValue(label), parsed.GetValue(labelled), token));
-        Add("engines", "List engines and their load.", [], [], (run, _, token) => run.EnginesAsync(token));
-        Add("shadow", "Let a version replay a sample of a router's requests, and show how its decisions compare.", [router], [shadowVersion, sample, stop], (run, parsed, token) =>
-            run.ShadowAsync(parsed.GetRequiredValue(router), parsed.GetValue(shadowVersion), parsed.GetValue(sample), parsed.GetValue(stop), token));
-        Add("trace", "Show what a request's script saw and decided, and its sub-calls.", [request], [], (run, parsed, token) => run.TraceAsync(parsed.GetRequiredValue(request), token));
+        Add("push", "Put a script onto a running host as a new version.", [scriptFile], [asName, activate, message, watch], (client, parsed, token) =>
+            Scripts(client).PushAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), parsed.GetValue(activate), parsed.GetValue(message), parsed.GetValue(watch), token));
+        Add("check", "Have a running host compile a script, and nothing else.", [scriptFile], [asName], (client, parsed, token) =>
+            Scripts(client).CheckAsync(parsed.GetRequiredValue(scriptFile), parsed.GetValue(asName), token));
+        Add("routers", "List routers and their versions.", [], [], (client, _, token) => Fleet(client).RoutersAsync(token));
+        Add("activate", "Let a version serve its name, or with --share a part of its requests.", [router], [version, share, header, message], (client, parsed, token) =>
+            Fleet(client).ActivateAsync(parsed.GetRequiredValue(router), parsed.GetValue(version), parsed.GetValue(share), parsed.GetValue(header), parsed.GetValue(message), token));
+        Add("rollback", "End a trial, or let the version before serve again.", [router], [message], (client, parsed, token) =>
+            Fleet(client).RollbackAsync(parsed.GetRequiredValue(router), parsed.GetValue(message), token));
+        Add("label", "Let a label name a version, or remove it.", [router, label], [labelled], (client, parsed, token) =>
+            Fleet(client).LabelAsync(parsed.GetRequiredValue(router), parsed.GetRequiredValue(label), parsed.GetValue(labelled), token));
+        Add("engines", "List engines and their load.", [], [], (client, _, token) => Fleet(client).EnginesAsync(token));
+        Add("shadow", "Let a version replay a sample of a router's requests, and show how its decisions compare.", [router], [shadowVersion, sample, stop], (client, parsed, token) =>
+            Fleet(client).ShadowAsync(parsed.GetRequiredValue(router), parsed.GetValue(shadowVersion), parsed.GetValue(sample), parsed.GetValue(stop), token));
+        Add("trace", "Show what a request's script saw and decided, and its sub-calls.", [request], [], (client, parsed, token) => Fleet(client).TraceAsync(parsed.GetRequiredValue(request), token));
 
-        void Add(string name, string description, Argument[] arguments, Option[] own, Func<ClientCommands, ParseResult, CancellationToken, Task<int>> run)
+        var shell = new Argument<string>("SHELL") { Description = $"{string.Join(" or ", ShellCompletion.Shells)}." };
+        shell.AcceptOnlyFromAmong([.. ShellCompletion.Shells]);
+        var completion = new Command("completion", "Print what makes a shell complete commands, options and the names of routers.") { shell };
+        completion.SetAction(parsed => output.Write(ShellCompletion.Script(parsed.GetRequiredValue(shell), ShellCompletion.Program(Environment.ProcessPath, typeof(CommandLine).Assembly.Location))));
+        root.Subcommands.Add(completion);
+
+        ScriptCommands Scripts(AdminClient client) => new(client, output, errors, terminal, time);
+
+        ClientCommands Fleet(AdminClient client) => new(client, output);
+
+        void Add(string name, string description, Argument[] arguments, Option[] own, Func<AdminClient, ParseResult, CancellationToken, Task<int>> run)
         {
             var command = new Command(name, description);
             foreach (var argument in arguments)
@@ -123,18 +140,24 @@ internal sealed class CommandLine(
         }
     }
 
-    private async Task<int> TalkAsync(ParseResult parsed, Func<ClientCommands, Task<int>> talk)
+    private async Task<int> TalkAsync(ParseResult parsed, Func<AdminClient, Task<int>> talk)
     {
-        var sources = Sources(parsed);
         try
         {
-            using var client = new AdminClient(sources.Find(Url)?.Values[^1] ?? "http://127.0.0.1:8000", sources.Find(HostSettings.AdminToken)?.Values[^1]);
-            return await talk(new ClientCommands(client, output, errors));
+            using var client = Connect(parsed);
+            return await talk(client);
         }
         catch (CommandException e)
         {
             await errors.WriteLineAsync(e.Message);
             return Failed;
         }
+    }
+
+    /// <exception cref="CommandException">The URL is none.</exception>
+    private AdminClient Connect(ParseResult parsed)
+    {
+        var sources = Sources(parsed);
+        return new AdminClient(sources.Find(Url)?.Values[^1] ?? "http://127.0.0.1:8000", sources.Find(HostSettings.AdminToken)?.Values[^1]);
     }
 }

@@ -234,7 +234,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
 
     private void RefuseIfOther(Wire.EngineStatus status, string address)
     {
-        if (Model?.WhyNot(FleetModel.Of(status)) is { } difference)
+        if (Model?.WhyNot(FleetModel.Of(status), settings.AlsoModels) is { } difference)
         {
             throw new FleetException(FleetProblem.Mismatch, $"The engine at {address} cannot join: {difference}.");
         }
@@ -322,8 +322,8 @@ public sealed partial class EngineFleet : IAsyncDisposable
         string? mismatch;
         lock (gate)
         {
-            mismatch = model?.WhyNot(said);
-            if (mismatch is null && model is not { IsSettled: true })
+            mismatch = model?.WhyNot(said, settings.AlsoModels);
+            if (mismatch is null && model is not { IsSettled: true } && (model is null || model.Id == said.Id))
             {
                 Volatile.Write(ref model, said);
             }

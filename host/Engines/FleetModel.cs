@@ -19,8 +19,14 @@ public sealed record FleetModel(string Id, int VocabSize, int ContextLength, str
         status.Layout?.PageTokens ?? 0);
 
     /// <summary>Null if an engine with <paramref name="other"/> may join; else what differs, both sides named.</summary>
-    internal string? WhyNot(FleetModel other)
+    /// <param name="beside">Models that may be served beside this one: they share its tokenizer, and exchange KV only among themselves.</param>
+    internal string? WhyNot(FleetModel other, IReadOnlyCollection<string> beside)
     {
+        if (other.VocabSize == VocabSize && other.Id != Id && beside.Contains(other.Id))
+        {
+            return null;
+        }
+
         if (other.Id != Id || other.VocabSize != VocabSize)
         {
             return string.Create(

@@ -1,6 +1,6 @@
 namespace ScriptedServe.Host.Engines;
 
-/// <summary>How long the host waits for engines. All settings of <c>--call-timeout</c> and its kin, in one place.</summary>
+/// <summary>Which engines may join, and how long the host waits for them.</summary>
 public sealed record FleetSettings
 {
     /// <summary>For PrepRecv and RemoteSend to answer, and between two chunks of StartGenerate. <c>--call-timeout</c>, default 120 s.</summary>
@@ -19,6 +19,9 @@ public sealed record FleetSettings
     public TimeSpan ReconnectFirst { get; init; } = TimeSpan.FromMilliseconds(100);
 
     public TimeSpan ReconnectLongest { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Models that may be served beside the host's own, with the same tokenizer. <c>--also-model</c>, default none.</summary>
+    public IReadOnlyCollection<string> AlsoModels { get; init; } = [];
 
     /// <summary>For an engine to finish what runs when asked to drain. Default 10 min.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromMinutes(10);

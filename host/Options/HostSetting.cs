@@ -39,6 +39,7 @@ internal static class HostSettings
     public static readonly HostSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or synthetic[:key=N,...], which has no weights (engine --help tells the keys). Default: the built-in model.");
     public static readonly HostSetting Engines = new("engines", "N", "Local engines to start, 0 to 64. Default: 2, or 0 where --engine is given.");
     public static readonly HostSetting Engine = new("engine", "URL", "An engine that runs on its own, http://host:port or unix:path. May be given several times.", Many: true);
+    public static readonly HostSetting AlsoModel = new("also-model", "ID", "Another model that engines of the fleet may serve, with the same tokenizer; scripts choose. May be given several times.", Many: true);
     public static readonly HostSetting Device = new("device", "NAMES", "Devices of local engines, in turns: cpu, or cuda:0,cuda:1. Default: cpu.");
     public static readonly HostSetting Threads = new("threads", "N", "CPU threads of each local engine. Default: the processor's cores divided by the engines.");
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
@@ -66,6 +67,7 @@ internal static class HostSettings
         (new("script-budget-mib", "MIB", "Memory a script may allocate between two awaits. Default: 256."), static (limits, value) => limits.BudgetMib = value),
         (new("script-request-ms", "MS", "Thread time of a script for one request in all. Default: 10000."), static (limits, value) => limits.RequestMs = value),
         (new("script-subcalls", "N", "Calls on engines that one request may make. Default: 64."), static (limits, value) => limits.SubCalls = value),
+        (new("script-async-calls", "N", "Async functions of a script that one request may have under way at once. Default: 1000."), static (limits, value) => limits.AsyncCalls = value),
         (new("script-cancel-grace-ms", "MS", "How long a cancelled script may go on. Default: 1000."), static (limits, value) => limits.CancelGraceMs = value),
         (new("script-load-ms", "MS", "How long a script may take to load or unload. Default: 5000."), static (limits, value) => limits.LoadMs = value),
         (new("plan-interval-ms", "MS", "Between two calls of PlanStrategy. Default: 1000."), static (limits, value) => limits.PlanIntervalMs = value),
@@ -93,13 +95,16 @@ internal static class HostSettings
     public static readonly HostSetting TraceEntries = new("trace-entries", "N", "Decisions and log lines of a script that are kept for one request, 0 to 10000. Default: 64.");
     public static readonly HostSetting TraceLineChars = new("trace-line-chars", "N", "Longest log line or error that is kept for a request, 16 to 100000 characters. Default: 500.");
 
+    public static readonly HostSetting ScriptAllow = new("script-allow", "API", "An API that scripts may use although it is refused: N:Name.Space, T:Name.Space.Type or M:Name.Space.Type.Member. May be given several times.", Many: true);
+    public static readonly HostSetting ScriptDeny = new("script-deny", "API", "An API that is refused to scripts, written as for script-allow. May be given several times.", Many: true);
+
     public static readonly HostSetting WatchQuiet = new("watch-quiet-ms", "MS", "Quiet time after a change in the scripts folder before it is read, 0 to 10000. Default: 100.");
     public static readonly HostSetting WatchRescan = new("watch-rescan-ms", "MS", "Between two looks at the scripts folder where no change is reported, 100 to 3600000. Default: 2000.");
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
-        Model, Engines, Engine, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
-        RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), WatchQuiet, WatchRescan,
+        Model, Engines, Engine, AlsoModel, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
+        RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan,
         Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];
 }

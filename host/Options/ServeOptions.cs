@@ -15,6 +15,8 @@ internal sealed record ServeOptions
 
     public IReadOnlyList<string> EngineUrls { get; init; } = [];
 
+    public IReadOnlyList<string> AlsoModels { get; init; } = [];
+
     public IReadOnlyList<string> Devices { get; init; } = ["cpu"];
 
     /// <summary>Of each local engine.</summary>
@@ -56,6 +58,8 @@ internal sealed record ServeOptions
     public TraceSettings Traces { get; init; } = TraceSettings.Default;
 
     public ScriptLimits ScriptLimits { get; init; } = new();
+
+    public ScriptApiRules ScriptApi { get; init; } = ScriptApiRules.Default;
 
     public ScriptWatcherOptions ScriptWatcher { get; init; } = new();
 }

@@ -47,6 +47,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             Model = Model(),
             Engines = engines,
             EngineUrls = urls,
+            AlsoModels = sources.Find(HostSettings.AlsoModel)?.Values ?? [],
             Devices = Devices(),
             Threads = Integer(HostSettings.Threads, Math.Max(1, cores / Math.Max(1, engines)), 1, 1024),
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
@@ -72,6 +73,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
                 LineChars = Integer(HostSettings.TraceLineChars, defaults.Traces.LineChars, 16, 100_000),
             },
             ScriptLimits = Limits(),
+            ScriptApi = Api(),
             ScriptWatcher = new ScriptWatcherOptions
             {
                 QuietMs = Integer(HostSettings.WatchQuiet, defaults.ScriptWatcher.QuietMs, 0, 10_000),
@@ -124,6 +126,19 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
 
         errors.AddRange(limits.Errors().Select(error => "--" + error));
         return limits;
+    }
+
+    private ScriptApiRules Api()
+    {
+        try
+        {
+            return ScriptApiRules.Default.With(sources.Find(HostSettings.ScriptAllow)?.Values ?? [], sources.Find(HostSettings.ScriptDeny)?.Values ?? []);
+        }
+        catch (FormatException e)
+        {
+            errors.Add($"--script-allow, --script-deny: {e.Message}");
+            return ScriptApiRules.Default;
+        }
     }
 
     private void CheckAddress(string url)

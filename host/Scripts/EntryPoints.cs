@@ -15,17 +15,19 @@ internal static class EntryPoints
     private const string HandleRequestForm = "IAsyncEnumerable<Chunk> HandleRequest(Request request)";
 
     /// <summary>What is wrong with the entry points; each message shows the right form.</summary>
-    /// <param name="compilation">A script compilation without errors.</param>
+    /// <param name="compilation">A script compilation; it may have errors elsewhere.</param>
     /// <param name="mainFile">Where a missing function is reported.</param>
     public static IEnumerable<RouterDiagnostic> Check(CSharpCompilation compilation, string mainFile)
     {
         var script = compilation.ScriptClass ?? throw new ArgumentException("Not a script compilation", nameof(compilation));
+        var functions = script.GetMembers().OfType<IMethodSymbol>().Where(method => method.MethodKind == MethodKind.Ordinary && method.CanBeReferencedByName).ToList();
         var handlers = script.GetMembers(HandleRequest);
         if (handlers.IsEmpty)
         {
-            yield return new RouterDiagnostic(
-                mainFile, 1, 1, ScriptDiagnosticIds.HandleRequestMissing, DiagnosticSeverity.Error,
-                $"a router defines `{HandleRequestForm}`, for example: {HandleRequestForm} => Fleet.LeastLoaded().StartGenerate(request);");
+            const string wanted = $"a router defines `{HandleRequestForm}`, for example: {HandleRequestForm} => Fleet.LeastLoaded().StartGenerate(request);";
+            yield return (functions.Find(method => IsHandler(method, compilation)) ?? functions.Find(method => DiagnosticHints.Nearest(method.Name, [HandleRequest]) is not null)) is { } meant
+                ? At(meant, mainFile, ScriptDiagnosticIds.HandleRequestMissing, wanted) with { Hint = $"rename `{meant.Name}` to `{HandleRequest}`" }
+                : new RouterDiagnostic(mainFile, 1, 1, ScriptDiagnosticIds.HandleRequestMissing, DiagnosticSeverity.Error, wanted);
         }
 
         foreach (var member in handlers)
@@ -34,7 +36,7 @@ internal static class EntryPoints
             {
                 yield return At(member, mainFile, ScriptDiagnosticIds.HandleRequestTwice, $"HandleRequest is defined {handlers.Length} times; the host calls one: `{HandleRequestForm}`");
             }
-            else if (!IsHandler(member, compilation))
+            else if (!IsHandler(member, compilation) && !HasUnknownTypes(member))
             {
                 yield return At(
                     member, mainFile, ScriptDiagnosticIds.HandleRequestSignature,
@@ -44,8 +46,17 @@ internal static class EntryPoints
 
         foreach (var name in (string[])[PlanStrategy, OnLoad, OnUnload])
         {
+            if (functions.Find(method => method.Name != name && string.Equals(method.Name, name, StringComparison.OrdinalIgnoreCase)) is { } misspelt)
+            {
+                yield return At(misspelt, mainFile, ScriptDiagnosticIds.NearlyEntryPoint, $"the host calls `{name}`, not `{misspelt.Name}`") with
+                {
+                    Severity = DiagnosticSeverity.Warning,
+                    Hint = $"rename it to `{name}`",
+                };
+            }
+
             var members = script.GetMembers(name);
-            foreach (var member in members.Where(member => members.Length > 1 || !IsOptional(member, compilation)))
+            foreach (var member in members.Where(member => !HasUnknownTypes(member) && (members.Length > 1 || !IsOptional(member, compilation))))
             {
                 yield return At(
                     member, mainFile, ScriptDiagnosticIds.OptionalEntrySignature,
@@ -65,6 +76,11 @@ internal static class EntryPoints
         && ((method.ReturnsVoid && !method.IsAsync) || Same(method.ReturnType, compilation, typeof(Task)))
         && method.Parameters.All(parameter => parameter.RefKind == RefKind.None && Same(parameter.Type, compilation, typeof(CancellationToken)));
 
+    /// <summary>The compiler has said already what is wrong with it.</summary>
+    private static bool HasUnknownTypes(ISymbol member) =>
+        member is IMethodSymbol method && method.Parameters.Select(parameter => parameter.Type).Append(method.ReturnType)
+            .Any(type => type.TypeKind == TypeKind.Error || (type is INamedTypeSymbol named && named.TypeArguments.Any(argument => argument.TypeKind == TypeKind.Error)));
+
     private static bool Same(ITypeSymbol symbol, CSharpCompilation compilation, Type type) =>
         SymbolEqualityComparer.Default.Equals(symbol, compilation.GetTypeByMetadataName(type.FullName!));
 
@@ -79,6 +95,9 @@ internal static class EntryPoints
         var span = symbol.Locations.FirstOrDefault(location => location.IsInSource)?.GetLineSpan();
         return span is { } at
             ? new RouterDiagnostic(at.Path, at.StartLinePosition.Line + 1, at.StartLinePosition.Character + 1, id, DiagnosticSeverity.Error, message)
+            {
+                EndColumn = at.EndLinePosition.Character + 1,
+            }
             : new RouterDiagnostic(mainFile, 1, 1, id, DiagnosticSeverity.Error, message);
     }
 }

@@ -7,14 +7,15 @@ using Microsoft.CodeAnalysis.Text;
 namespace ScriptedServe.Host.Scripts;
 
 /// <summary>
-/// Puts a check into every loop body, before every <c>goto</c> and at the start of every function of a script, and keeps its catch and
-/// finally blocks out of the way of what the checks throw. It inserts text and
-/// never a line break, so lines stay the author's; columns shift, which is why diagnostics come from the text without it.
+/// Puts a check into every loop body and query clause, before every <c>goto</c> and at the start of every function of a script, counts its
+/// async functions, bounds its locks and the sizes it asks for, and keeps its catch and finally blocks out of the way of what the checks
+/// throw. It inserts text and never a line break, so lines stay the author's; columns shift, which is why diagnostics come from the text
+/// without it.
 /// </summary>
 internal sealed class GuardInjection(SemanticModel model, string path) : CSharpSyntaxWalker
 {
     private const string Guard = "global::ScriptedServe.Scripting.Runtime.ScriptGuard.";
-    private readonly List<(TextSpan Span, string Text)> _edits = [];
+    private readonly GuardEdits _edits = new();
 
     /// <summary>The guarded text.</summary>
     /// <param name="model">Of a tree that compiles: it tells whether an expression body's value is returned.</param>
@@ -23,9 +24,7 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
         var injection = new GuardInjection(model, model.SyntaxTree.FilePath);
         injection.Visit(model.SyntaxTree.GetRoot());
 
-        // Insertions at one place are equal or nest outside-in in the order they were made, so a stable sort keeps them right.
-        var changes = injection._edits.OrderBy(edit => edit.Span.Start).Select(edit => new TextChange(edit.Span, edit.Text));
-        return model.SyntaxTree.GetText().WithChanges(changes);
+        return injection._edits.Apply(model.SyntaxTree.GetText());
     }
 
     public override void VisitWhileStatement(WhileStatementSyntax node)
@@ -68,12 +67,12 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
     {
         if (node.Filter is { } filter)
         {
-            Insert(filter.OpenParenToken.Span.End, $"{Guard}Catches()&&(");
-            Insert(filter.CloseParenToken.SpanStart, ")");
+            _edits.Insert(filter.OpenParenToken.Span.End, $"{Guard}Catches()&&(");
+            _edits.Close(filter.CloseParenToken.SpanStart, ")");
         }
         else
         {
-            Insert(node.Declaration?.Span.End ?? node.CatchKeyword.Span.End, $" when({Guard}Catches())");
+            _edits.Insert(node.Declaration?.Span.End ?? node.CatchKeyword.Span.End, $" when({Guard}Catches())");
         }
 
         base.VisitCatchClause(node);
@@ -84,8 +83,8 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
     {
         if (node.Block.DescendantNodes().Any(inner => inner is InvocationExpressionSyntax or BaseObjectCreationExpressionSyntax))
         {
-            Insert(node.Block.OpenBraceToken.Span.End, $"if({Guard}Catches()){{");
-            Insert(node.Block.CloseBraceToken.SpanStart, "}");
+            _edits.Insert(node.Block.OpenBraceToken.Span.End, $"if({Guard}Catches()){{");
+            _edits.Close(node.Block.CloseBraceToken.SpanStart, "}");
         }
 
         base.VisitFinallyClause(node);
@@ -117,8 +116,94 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
 
     public override void VisitRecordDeclaration(RecordDeclarationSyntax node)
     {
-        Initialisers(node);
+        if (node.ClassOrStructKeyword.IsKind(SyntaxKind.StructKeyword))
+        {
+            Initialisers(node);
+        }
+        else
+        {
+            var field = string.Create(CultureInfo.InvariantCulture, $"private readonly global::ScriptedServe.Scripting.Runtime.DepthGuard __guard{node.SpanStart}=new({At(node)});");
+            if (node.OpenBraceToken.IsKind(SyntaxKind.None))
+            {
+                _edits.Replace(node.SemicolonToken.Span, "{" + field + "}");
+            }
+            else
+            {
+                _edits.Insert(node.OpenBraceToken.Span.End, field);
+            }
+        }
+
         base.VisitRecordDeclaration(node);
+    }
+
+    // Two that wait for each other's locks would hold their threads for ever.
+    public override void VisitLockStatement(LockStatementSyntax node)
+    {
+        var n = node.SpanStart.ToString(CultureInfo.InvariantCulture);
+        _edits.Replace(node.LockKeyword.Span, $"{{var __lock{n}=");
+        _edits.Insert(node.CloseParenToken.Span.End, $";var __taken{n}=false;try{{{Guard}Lock({At(node)},__lock{n},ref __taken{n});");
+        _edits.Close(node.Statement.Span.End, $"}}finally{{if(__taken{n}){Guard}Unlock(__lock{n});}}}}");
+        base.VisitLockStatement(node);
+    }
+
+    public override void VisitWhereClause(WhereClauseSyntax node)
+    {
+        _edits.Insert(node.Condition.SpanStart, $"{Guard}Entered({At(node)})&&(");
+        _edits.Close(node.Condition.Span.End, ")");
+        base.VisitWhereClause(node);
+    }
+
+    public override void VisitSelectClause(SelectClauseSyntax node)
+    {
+        Pass(node.Expression);
+        base.VisitSelectClause(node);
+    }
+
+    public override void VisitLetClause(LetClauseSyntax node)
+    {
+        Pass(node.Expression);
+        base.VisitLetClause(node);
+    }
+
+    public override void VisitOrdering(OrderingSyntax node)
+    {
+        Pass(node.Expression);
+        base.VisitOrdering(node);
+    }
+
+    public override void VisitGroupClause(GroupClauseSyntax node)
+    {
+        Pass(node.ByExpression);
+        base.VisitGroupClause(node);
+    }
+
+    public override void VisitArrayRankSpecifier(ArrayRankSpecifierSyntax node)
+    {
+        if (node.Parent is ArrayTypeSyntax { Parent: ArrayCreationExpressionSyntax { Initializer: null } } array && node.Sizes is [{ } size]
+            && node == array.RankSpecifiers[0] && model.GetTypeInfo(array).Type is IArrayTypeSymbol type)
+        {
+            Size(size, BytesOf(type.ElementType));
+        }
+
+        base.VisitArrayRankSpecifier(node);
+    }
+
+    public override void VisitObjectCreationExpression(ObjectCreationExpressionSyntax node)
+    {
+        Sizes(node, node.ArgumentList);
+        base.VisitObjectCreationExpression(node);
+    }
+
+    public override void VisitImplicitObjectCreationExpression(ImplicitObjectCreationExpressionSyntax node)
+    {
+        Sizes(node, node.ArgumentList);
+        base.VisitImplicitObjectCreationExpression(node);
+    }
+
+    public override void VisitInvocationExpression(InvocationExpressionSyntax node)
+    {
+        Sizes(node, node.ArgumentList);
+        base.VisitInvocationExpression(node);
     }
 
     public override void VisitPrimaryConstructorBaseType(PrimaryConstructorBaseTypeSyntax node)
@@ -170,7 +255,7 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
 
     public override void VisitAnonymousMethodExpression(AnonymousMethodExpressionSyntax node)
     {
-        Insert(node.Block.OpenBraceToken.Span.End, Call("Enter", node));
+        Lambda(node);
         base.VisitAnonymousMethodExpression(node);
     }
 
@@ -190,7 +275,7 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
     {
         if (body is BlockSyntax block)
         {
-            Insert(block.OpenBraceToken.Span.End, Call("Check", body.Parent!));
+            _edits.Insert(block.OpenBraceToken.Span.End, Call("Check", body.Parent!));
         }
         else
         {
@@ -200,29 +285,36 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
 
     private void Wrap(StatementSyntax statement, string before)
     {
-        Insert(statement.SpanStart, "{" + before);
-        Insert(statement.Span.End, "}");
+        _edits.Insert(statement.SpanStart, "{" + before);
+        _edits.Close(statement.Span.End, "}");
     }
 
     private void Function(SyntaxNode node, BlockSyntax? body, ArrowExpressionClauseSyntax? arrow, SyntaxToken semicolon)
     {
+        var method = model.GetDeclaredSymbol(node) as IMethodSymbol;
+        var (begin, end) = Around(node, method);
         if (body is not null)
         {
-            Insert(body.OpenBraceToken.Span.End, Call("Enter", node));
+            _edits.Insert(body.OpenBraceToken.Span.End, begin);
+            _edits.Close(body.CloseBraceToken.SpanStart, end);
         }
         else if (arrow is not null)
         {
-            Replace(arrow.ArrowToken.Span, "{" + Call("Enter", node) + Return(arrow.Expression, model.GetDeclaredSymbol(node) as IMethodSymbol));
-            Replace(semicolon.Span, ";}");
+            _edits.Replace(arrow.ArrowToken.Span, "{" + begin + Return(arrow.Expression, method));
+            _edits.Replace(semicolon.Span, ";" + end + "}");
         }
     }
+
+    private (string Begin, string End) Around(SyntaxNode node, IMethodSymbol? method) => method is { IsAsync: true }
+        ? (Call("EnterAsync", node) + "try{", $"}}finally{{{Guard}LeaveAsync();}}")
+        : (Call("Enter", node), "");
 
     private void Getter(SyntaxNode node, ArrowExpressionClauseSyntax? arrow, SyntaxToken semicolon)
     {
         if (arrow is not null)
         {
-            Replace(arrow.ArrowToken.Span, "{get{" + Call("Enter", node) + Return(arrow.Expression, null));
-            Replace(semicolon.Span, ";}}");
+            _edits.Replace(arrow.ArrowToken.Span, "{get{" + Call("Enter", node) + Return(arrow.Expression, null));
+            _edits.Replace(semicolon.Span, ";}}");
         }
     }
 
@@ -237,7 +329,7 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
         });
         if (any)
         {
-            Insert(node.OpenBraceToken.Span.End, string.Create(
+            _edits.Insert(node.OpenBraceToken.Span.End, string.Create(
                 CultureInfo.InvariantCulture, $"private readonly bool __guard{node.SpanStart}={Call("Entered", node)}"));
         }
     }
@@ -251,24 +343,27 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
             if (argument.RefKindKeyword.IsKind(SyntaxKind.None) && !model.GetConstantValue(expression).HasValue
                 && model.GetTypeInfo(expression).Type is { IsRefLikeType: false, TypeKind: not TypeKind.Error })
             {
-                Insert(expression.SpanStart, $"{Call("Entered", expression)[..^1]}?(");
-                Insert(expression.Span.End, "):default");
+                _edits.Insert(expression.SpanStart, $"{Call("Entered", expression)[..^1]}?(");
+                _edits.Close(expression.Span.End, "):default");
                 return;
             }
         }
     }
 
-    private void Lambda(LambdaExpressionSyntax node)
+    private void Lambda(AnonymousFunctionExpressionSyntax node)
     {
+        var method = model.GetSymbolInfo(node).Symbol as IMethodSymbol;
+        var (begin, end) = Around(node, method);
         if (node.Block is { } block)
         {
-            Insert(block.OpenBraceToken.Span.End, Call("Enter", node));
+            _edits.Insert(block.OpenBraceToken.Span.End, begin);
+            _edits.Close(block.CloseBraceToken.SpanStart, end);
         }
         else if (node.ExpressionBody is { } expression && model.GetTypeInfo(node).ConvertedType?.TypeKind == TypeKind.Delegate)
         {
             // Not for expression trees, which cannot hold statements.
-            Insert(expression.SpanStart, "{" + Call("Enter", node) + Return(expression, model.GetSymbolInfo(node).Symbol as IMethodSymbol));
-            Insert(expression.Span.End, ";}");
+            _edits.Insert(expression.SpanStart, "{" + begin + Return(expression, method));
+            _edits.Close(expression.Span.End, ";" + end + "}");
         }
     }
 
@@ -279,13 +374,59 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
         return noValue || expression is ThrowExpressionSyntax ? "" : "return ";
     }
 
-    private string Call(string check, SyntaxNode node)
+    private void Pass(ExpressionSyntax value)
     {
-        var line = node.GetLocation().GetLineSpan().StartLinePosition.Line + 1;
-        return string.Create(CultureInfo.InvariantCulture, $"{Guard}{check}({SymbolDisplay.FormatLiteral(path, quote: true)},{line});");
+        _edits.Insert(value.SpanStart, $"{Guard}Pass({At(value)},");
+        _edits.Close(value.Span.End, ")");
     }
 
-    private void Insert(int position, string text) => _edits.Add((new TextSpan(position, 0), text));
+    // Library calls that allocate as much as they are told: new List<T>(capacity), new string(c, count), PadLeft(totalWidth) ...
+    private void Sizes(ExpressionSyntax node, ArgumentListSyntax? arguments)
+    {
+        if (arguments is not { Arguments.Count: > 0 } || model.GetSymbolInfo(node).Symbol is not IMethodSymbol { Locations: [{ IsInMetadata: true }, ..] } method
+            || !(method.MethodKind == MethodKind.Constructor || method.Name is "PadLeft" or "PadRight" or "EnsureCapacity" or "Resize" or "Rent"))
+        {
+            return;
+        }
 
-    private void Replace(TextSpan span, string text) => _edits.Add((span, text));
+        for (var i = 0; i < arguments.Arguments.Count; i++)
+        {
+            var argument = arguments.Arguments[i];
+            var parameter = argument.NameColon is { } named
+                ? method.Parameters.FirstOrDefault(one => one.Name == named.Name.Identifier.ValueText)
+                : method.Parameters.ElementAtOrDefault(i);
+            if (argument.RefKindKeyword.IsKind(SyntaxKind.None)
+                && parameter?.Name is "capacity" or "count" or "length" or "totalWidth" or "newSize" or "minimumLength" or "initialCapacity")
+            {
+                Size(argument.Expression, bytes: method.ContainingType.SpecialType == SpecialType.System_String ? sizeof(char) : IntPtr.Size);
+            }
+        }
+    }
+
+    private void Size(ExpressionSyntax count, int bytes)
+    {
+        if (model.GetTypeInfo(count).Type?.SpecialType is SpecialType.System_Int32 or SpecialType.System_Int64 && model.GetConstantValue(count).Value is not (int and >= 0 and < 1024))
+        {
+            _edits.Insert(count.SpanStart, string.Create(CultureInfo.InvariantCulture, $"{Guard}Size({At(count)},{bytes},"));
+            _edits.Close(count.Span.End, ")");
+        }
+    }
+
+    private static int BytesOf(ITypeSymbol type) => type.SpecialType switch
+    {
+        SpecialType.System_Byte or SpecialType.System_SByte or SpecialType.System_Boolean => 1,
+        SpecialType.System_Char or SpecialType.System_Int16 or SpecialType.System_UInt16 => 2,
+        SpecialType.System_Int32 or SpecialType.System_UInt32 or SpecialType.System_Single => 4,
+        SpecialType.System_Decimal => 16,
+        _ => 8,
+    };
+
+    private string Call(string check, SyntaxNode node) => $"{Guard}{check}({At(node)});";
+
+    /// <summary>File and line, as the checks take them.</summary>
+    private string At(SyntaxNode node)
+    {
+        var line = node.GetLocation().GetLineSpan().StartLinePosition.Line + 1;
+        return string.Create(CultureInfo.InvariantCulture, $"{SymbolDisplay.FormatLiteral(path, quote: true)},{line}");
+    }
 }

@@ -65,7 +65,7 @@ internal sealed class LoadedScript
             var at = ScriptErrors.Locate(e);
             var what = e is TimeoutException ? $"did not end within {limit.TotalMilliseconds:0} ms (setting script-load-ms)" : $"failed: {ScriptErrors.Describe(e)}";
             throw new RouterLoadException(new RouterDiagnostic(
-                at?.File ?? compiled.Source.Main.Path, at?.Line ?? 0, at is null ? 0 : 1, ScriptDiagnosticIds.LoadFailed, DiagnosticSeverity.Error, $"{stage} {what}"));
+                at?.File ?? compiled.Source.Main.Path, at?.Line ?? 0, at is null ? 0 : 1, ScriptDiagnosticIds.LoadFailed, DiagnosticSeverity.Error, $"{stage} {what}").Quoting(compiled.Source.TextOf));
         }
     }
 

@@ -326,7 +326,7 @@ internal sealed class RoutersInForce(
             var instead = slot.ShouldServe is { } good ? $"{slot.Name}@{good} serves" : slot.Active is { } active ? $"{active.Label} goes on serving" : $"no version of {slot.Name} can serve";
             foreach (var diagnostic in diagnostics.Where(diagnostic => diagnostic.IsError))
             {
-                log.LogError("{Diagnostic}", diagnostic.Render(path => source?.TextOf(path)));
+                log.LogError("{Diagnostic}", diagnostic.Quoting(path => source?.TextOf(path)).Render());
             }
 
             Tell(new RouterEvent("router.unusable", $"{slot.Name}@{number}", $"{slot.Name}@{number} does not load any more: {diagnostics.FirstOrDefault(diagnostic => diagnostic.IsError)}; {instead}", IsWarning: true));

@@ -5,9 +5,18 @@ using Microsoft.CodeAnalysis.CSharp.Syntax;
 namespace ScriptedServe.Host.Scripts;
 
 /// <summary>Finds what <see cref="ScriptApiRules"/> refuse: on symbols, so that aliases and extension syntax do not hide it.</summary>
-internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, string path) : CSharpSyntaxWalker
+internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, string path) : CSharpSyntaxWalker(SyntaxWalkerDepth.Token)
 {
     private const string AsyncVoid = "SS0112";
+
+    private static readonly HashSet<SyntaxKind> NativeTokens =
+    [
+        SyntaxKind.UnsafeKeyword, SyntaxKind.ExternKeyword, SyntaxKind.FixedKeyword, SyntaxKind.StackAllocKeyword,
+        SyntaxKind.ArgListKeyword, SyntaxKind.MakeRefKeyword, SyntaxKind.RefTypeKeyword, SyntaxKind.RefValueKeyword,
+    ];
+
+    private const int NonBacktracking = 1024;
+
     private readonly HashSet<(int Line, string Id)> _said = [];
     private readonly List<RouterDiagnostic> _found = [];
 
@@ -32,28 +41,31 @@ internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, 
         base.VisitGenericName(node);
     }
 
+    public override void VisitObjectCreationExpression(ObjectCreationExpressionSyntax node)
+    {
+        LookAtCall(node, node.ArgumentList);
+        base.VisitObjectCreationExpression(node);
+    }
+
     public override void VisitImplicitObjectCreationExpression(ImplicitObjectCreationExpressionSyntax node)
     {
         Look(node);
+        LookAtCall(node, node.ArgumentList);
         base.VisitImplicitObjectCreationExpression(node);
     }
 
-    public override void VisitUnsafeStatement(UnsafeStatementSyntax node)
+    public override void VisitInvocationExpression(InvocationExpressionSyntax node)
     {
-        Native(node.UnsafeKeyword);
-        base.VisitUnsafeStatement(node);
+        LookAtCall(node, node.ArgumentList);
+        base.VisitInvocationExpression(node);
     }
 
-    public override void VisitPointerType(PointerTypeSyntax node)
+    public override void VisitToken(SyntaxToken token)
     {
-        Native(node.AsteriskToken);
-        base.VisitPointerType(node);
-    }
-
-    public override void VisitFunctionPointerType(FunctionPointerTypeSyntax node)
-    {
-        Native(node.DelegateKeyword);
-        base.VisitFunctionPointerType(node);
+        if (NativeTokens.Contains(token.Kind()))
+        {
+            Say(token, "SS0108", DiagnosticSeverity.Error, $"`{token.Text}`: unsafe and native code, and memory of a size of its own on the stack, can bring the host down");
+        }
     }
 
     public override void VisitDestructorDeclaration(DestructorDeclarationSyntax node)
@@ -64,14 +76,12 @@ internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, 
 
     public override void VisitMethodDeclaration(MethodDeclarationSyntax node)
     {
-        Modifiers(node.Modifiers);
         CheckAsyncVoid(node.Identifier, model.GetDeclaredSymbol(node));
         base.VisitMethodDeclaration(node);
     }
 
     public override void VisitLocalFunctionStatement(LocalFunctionStatementSyntax node)
     {
-        Modifiers(node.Modifiers);
         CheckAsyncVoid(node.Identifier, model.GetDeclaredSymbol(node));
         base.VisitLocalFunctionStatement(node);
     }
@@ -102,20 +112,16 @@ internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, 
         }
     }
 
-    private void Modifiers(SyntaxTokenList modifiers)
-    {
-        foreach (var modifier in modifiers.Where(modifier => modifier.IsKind(SyntaxKind.UnsafeKeyword) || modifier.IsKind(SyntaxKind.ExternKeyword)))
-        {
-            Native(modifier);
-        }
-    }
-
-    private void Native(SyntaxToken at) => Say(at, "SS0108", DiagnosticSeverity.Error, "unsafe and native code can bring the host down");
-
     private void Look(SyntaxNode node)
     {
         var info = model.GetSymbolInfo(node);
         var symbol = (info.Symbol ?? info.CandidateSymbols.FirstOrDefault())?.OriginalDefinition;
+        if (symbol is IDynamicTypeSymbol)
+        {
+            Say(node.GetFirstToken(), "SS0104", DiagnosticSeverity.Error, "dynamic: what is called is found by reflection, and escapes the checks");
+            return;
+        }
+
         var (type, member) = symbol switch
         {
             INamedTypeSymbol named => (named, null),
@@ -129,16 +135,57 @@ internal sealed class ScriptApiCheck(ScriptApiRules rules, SemanticModel model, 
             return;
         }
 
-        var space = type.ContainingNamespace is { IsGlobalNamespace: false } named2 ? named2.ToDisplayString() : "";
-        if (rules.Find(space, type.Name, member) is { } rule)
+        if (RuleFor(type, member) is { } rule)
         {
             Say(node.GetFirstToken(), rule.Id, rule.Severity, $"{type.Name}{(member is null ? "" : "." + member)}: {rule.Why}");
         }
-        else if (symbol is IMethodSymbol { Name: "Delay", ContainingType.Name: "Task" } delay
-            && space == "System.Threading.Tasks" && delay.Parameters.All(parameter => parameter.Type.Name != nameof(TimeProvider)))
+        else if (ValueOf(symbol) is { } value && RuleFor(value, null) is { Severity: DiagnosticSeverity.Error } escape)
         {
-            Say(node.GetFirstToken(), "SS0109", DiagnosticSeverity.Warning, "use Task.Delay(delay, Time), so that the script also runs on simulated time");
+            // However it is come by: x.GetType().Assembly, e.TargetSite, t.AsyncWaitHandle ...
+            Say(node.GetFirstToken(), escape.Id, escape.Severity, $"{type.Name}.{member} gives a {value.Name}: {escape.Why}");
         }
+    }
+
+    private ApiRule? RuleFor(INamedTypeSymbol type, string? member) =>
+        rules.Find(type.ContainingNamespace is { IsGlobalNamespace: false } space ? space.ToDisplayString() : "", type.Name, member);
+
+    private static INamedTypeSymbol? ValueOf(ISymbol? symbol)
+    {
+        var type = symbol switch
+        {
+            IMethodSymbol { MethodKind: not MethodKind.Constructor } method => method.ReturnType,
+            IPropertySymbol property => property.Type,
+            IFieldSymbol field => field.Type,
+            _ => null,
+        };
+        return (type is IArrayTypeSymbol array ? array.ElementType : type) as INamedTypeSymbol;
+    }
+
+    /// <summary>Rules on how something is called, where the rules on what is called have nothing to say.</summary>
+    private void LookAtCall(ExpressionSyntax node, ArgumentListSyntax? arguments)
+    {
+        if (model.GetSymbolInfo(node).Symbol is not IMethodSymbol { ContainingType: { } type } method || type.Locations.Any(location => location.IsInSource))
+        {
+            return;
+        }
+
+        var at = node is InvocationExpressionSyntax { Expression: MemberAccessExpressionSyntax access } ? access.Name.GetFirstToken() : node.GetFirstToken();
+        if (type is { Name: "Regex", ContainingNamespace.Name: "RegularExpressions" } && method.Parameters.Any(parameter => parameter.Name == "pattern")
+            && method.Parameters.All(parameter => parameter.Name != "matchTimeout")
+            && arguments?.Arguments.Any(argument => model.GetConstantValue(argument.Expression).Value is int options && (options & NonBacktracking) != 0) != true)
+        {
+            Say(at, "SS0107", DiagnosticSeverity.Error, "Regex: some patterns take for ever on some texts, and cannot be stopped: pass RegexOptions.NonBacktracking or a matchTimeout");
+        }
+        else if (type.ContainingNamespace.ToDisplayString() is "System.Threading" or "System.Threading.Tasks"
+            && method.Parameters.Any(IsDelay) && !method.Parameters.Any(IsClock)
+            && type.GetMembers(method.Name).OfType<IMethodSymbol>().Any(other => other.Parameters.Any(IsDelay) && other.Parameters.Any(IsClock)))
+        {
+            Say(at, "SS0109", DiagnosticSeverity.Warning, $"pass the clock `Time` to {(method.MethodKind == MethodKind.Constructor ? type.Name : method.Name)}, so that the script also runs on simulated time");
+        }
+
+        static bool IsDelay(IParameterSymbol parameter) => parameter.Type.Name == nameof(TimeSpan) || parameter.Name.StartsWith("millisecondsDelay", StringComparison.Ordinal);
+
+        static bool IsClock(IParameterSymbol parameter) => parameter.Type.Name == nameof(TimeProvider);
     }
 
     // In Environment.NewLine the rule for the member decides, and it is looked up for the member's name.

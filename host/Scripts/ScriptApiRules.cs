@@ -19,9 +19,12 @@ public sealed class ScriptApiRules
     private static readonly ApiRule Process = new("SS0105", "this acts on the whole host process; write lines with Log");
     private static readonly ApiRule Threads = new("SS0106", "threads and timers outlive the request and keep old versions loaded: use async functions, PlanStrategy and Task.Delay with Time");
     private static readonly ApiRule Blocking = new("SS0107", "it blocks a thread that serves other requests and cannot be stopped: use await");
+    private static readonly ApiRule Locks = new("SS0107", "write `lock (x) { ... }`: the host then bounds the wait");
     private static readonly ApiRule Native = new("SS0108", "unsafe and native code can bring the host down");
     private static readonly ApiRule Clock = new("SS0109", "use the clock `Time`: Time.GetUtcNow(), Task.Delay(delay, Time), so that the script also runs on simulated time", DiagnosticSeverity.Warning);
     private static readonly ApiRule Internal = new("SS0110", "this is the host's own machinery");
+    private static readonly ApiRule Endless = new("SS0107", "it does not come to an end of itself, and cannot be stopped while it runs");
+    private static readonly ApiRule Denied = new("SS0199", "this host refuses it (setting script-deny)");
     private static readonly ApiRule Callbacks = new("SS0113", "the callback runs outside the request, where its exception would hit the host: await instead");
 
     private readonly Dictionary<string, ApiRule?> _rules;
@@ -52,6 +55,7 @@ public sealed class ScriptApiRules
         ["T:System.Net.HttpStatusCode"] = null,
         ["T:System.Net.WebUtility"] = null,
         ["N:System.Reflection"] = Reflection,
+        ["M:System.Reflection.MemberInfo.Name"] = null,
         ["N:System.Runtime.Loader"] = Reflection,
         ["N:System.Linq.Expressions"] = Reflection,
         ["T:System.Activator"] = Reflection,
@@ -59,21 +63,8 @@ public sealed class ScriptApiRules
         ["M:System.Type.GetType"] = Reflection,
         ["M:System.Type.GetTypeFromHandle"] = Reflection,
         ["M:System.Type.InvokeMember"] = Reflection,
-        ["M:System.Type.Assembly"] = Reflection,
-        ["M:System.Type.Module"] = Reflection,
-        ["M:System.Type.GetMethod"] = Reflection,
-        ["M:System.Type.GetMethods"] = Reflection,
-        ["M:System.Type.GetMember"] = Reflection,
-        ["M:System.Type.GetMembers"] = Reflection,
-        ["M:System.Type.GetField"] = Reflection,
-        ["M:System.Type.GetFields"] = Reflection,
-        ["M:System.Type.GetProperty"] = Reflection,
-        ["M:System.Type.GetProperties"] = Reflection,
-        ["M:System.Type.GetConstructor"] = Reflection,
-        ["M:System.Type.GetConstructors"] = Reflection,
         ["M:System.Delegate.CreateDelegate"] = Reflection,
         ["M:System.Delegate.DynamicInvoke"] = Reflection,
-        ["M:System.Delegate.Method"] = Reflection,
         ["T:System.Environment"] = Process,
         ["M:System.Environment.NewLine"] = null,
         ["M:System.Environment.ProcessorCount"] = null,
@@ -83,6 +74,14 @@ public sealed class ScriptApiRules
         ["T:System.Console"] = Process,
         ["T:System.GC"] = Process,
         ["T:System.AppContext"] = Process,
+        ["T:System.Runtime.GCSettings"] = Process,
+        ["T:System.Runtime.ControlledExecution"] = Process,
+        ["N:System.Diagnostics.Tracing"] = Process,
+        ["M:System.Globalization.CultureInfo.DefaultThreadCurrentCulture"] = Process,
+        ["M:System.Globalization.CultureInfo.DefaultThreadCurrentUICulture"] = Process,
+        ["M:System.Text.Encoding.RegisterProvider"] = Process,
+        ["M:System.String.Intern"] = Process,
+        ["N:Microsoft.Win32"] = Files,
         ["T:System.Threading.Thread"] = Threads,
         ["M:System.Threading.Thread.Sleep"] = Blocking,
         ["M:System.Threading.Thread.Join"] = Blocking,
@@ -95,9 +94,10 @@ public sealed class ScriptApiRules
         ["T:System.Threading.SynchronizationContext"] = Threads,
         ["T:System.Threading.Tasks.TaskScheduler"] = Threads,
         ["T:System.Threading.Tasks.TaskFactory"] = Threads,
-        ["M:System.Threading.Tasks.Task.Factory"] = Threads,
         ["M:System.Threading.Tasks.Task.Start"] = Threads,
         ["T:System.Threading.Tasks.Parallel"] = Threads,
+        ["M:System.Threading.Tasks.Task.Run"] = Threads,
+        ["M:System.Threading.Tasks.Task.ContinueWith"] = Callbacks,
         ["T:System.ThreadStaticAttribute"] = Threads,
         ["M:System.Threading.Tasks.Task.Wait"] = Blocking,
         ["M:System.Threading.Tasks.Task.WaitAll"] = Blocking,
@@ -111,9 +111,15 @@ public sealed class ScriptApiRules
         ["M:System.Runtime.CompilerServices.ConfiguredTaskAwaiter.GetResult"] = Blocking,
         ["M:System.Runtime.CompilerServices.ConfiguredValueTaskAwaiter.GetResult"] = Blocking,
         ["M:System.Threading.SemaphoreSlim.Wait"] = Blocking,
-        ["M:System.Threading.SemaphoreSlim.AvailableWaitHandle"] = Blocking,
-        ["M:System.Threading.CancellationToken.WaitHandle"] = Blocking,
         ["M:System.Threading.Monitor.Wait"] = Blocking,
+        ["M:System.Threading.Monitor.Enter"] = Locks,
+        ["M:System.Threading.Monitor.TryEnter"] = Locks,
+        ["M:System.Threading.Lock.Enter"] = Locks,
+        ["M:System.Threading.Lock.EnterScope"] = Locks,
+        ["M:System.Threading.Lock.TryEnter"] = Locks,
+        ["M:System.Linq.Enumerable.InfiniteSequence"] = Endless,
+        ["M:System.Numerics.BigInteger.Pow"] = Endless,
+        ["M:System.Numerics.BigInteger.ModPow"] = Endless,
         ["T:System.Threading.Barrier"] = Blocking,
         ["T:System.Threading.CountdownEvent"] = Blocking,
         ["T:System.Threading.EventWaitHandle"] = Blocking,
@@ -146,9 +152,9 @@ public sealed class ScriptApiRules
         ["M:System.Runtime.CompilerServices.ICriticalNotifyCompletion.UnsafeOnCompleted"] = Callbacks,
         ["N:System.Runtime.InteropServices"] = Native,
         ["T:System.Runtime.InteropServices.CollectionsMarshal"] = null,
-        ["T:System.Runtime.InteropServices.MemoryMarshal"] = null,
-        ["M:System.Runtime.InteropServices.MemoryMarshal.GetReference"] = Native,
-        ["M:System.Runtime.InteropServices.MemoryMarshal.CreateSpan"] = Native,
+        ["M:System.Runtime.InteropServices.MemoryMarshal.AsBytes"] = null,
+        ["M:System.Runtime.InteropServices.MemoryMarshal.Cast"] = null,
+        ["T:System.Runtime.CompilerServices.InlineArrayAttribute"] = Native,
         ["T:System.Runtime.CompilerServices.Unsafe"] = Native,
         ["T:System.Runtime.CompilerServices.RuntimeHelpers"] = Native,
         ["T:System.Runtime.CompilerServices.UnsafeAccessorAttribute"] = Native,
@@ -162,6 +168,23 @@ public sealed class ScriptApiRules
         ["N:ScriptedServe.Scripting.Runtime"] = Internal,
         ["T:ScriptedServe.Scripting.Runtime.ScriptLimitException"] = null,
     });
+
+    /// <summary>These rules, with what an operator allows and refuses besides.</summary>
+    /// <param name="allowed">Entries, as <c>M:System.GC.Collect</c>; settings script-allow and script-deny.</param>
+    /// <exception cref="FormatException">An entry is none.</exception>
+    public ScriptApiRules With(IEnumerable<string> allowed, IEnumerable<string> denied)
+    {
+        var rules = new Dictionary<string, ApiRule?>(_rules, StringComparer.Ordinal);
+        foreach (var (entry, rule) in allowed.Select(entry => (entry, (ApiRule?)null)).Concat(denied.Select(entry => (entry, (ApiRule?)Denied))))
+        {
+            rules[IsEntry(entry) ? entry : throw new FormatException($"'{entry}' is no entry; write N:Name.Space, T:Name.Space.Type or M:Name.Space.Type.Member")] = rule;
+        }
+
+        return new ScriptApiRules(rules);
+    }
+
+    private static bool IsEntry(string entry) =>
+        entry.Length > 2 && entry[0] is 'N' or 'T' or 'M' && entry[1] == ':' && entry[2..].Split('.').All(part => part.Length > 0 && part.All(c => char.IsAsciiLetterOrDigit(c) || c == '_'));
 
     /// <summary>The rule for a type or a member of it, or null if it may be used.</summary>
     /// <param name="space">Namespace with dots, or empty.</param>

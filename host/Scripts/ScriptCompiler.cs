@@ -25,7 +25,8 @@ public sealed record CompiledScript(
 /// </remarks>
 public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, ScriptApiRules rules)
 {
-    private static readonly string[] Usings =
+    /// <summary>Imported into every script; <c>scripts/editor.rsp</c> says the same to editors.</summary>
+    internal static readonly string[] Usings =
     [
         "System", "System.Linq", "System.Collections.Generic", "System.Threading", "System.Threading.Tasks", "ScriptedServe.Scripting",
     ];
@@ -64,12 +65,16 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
     {
         // 1
         var plain = Create(assemblyName, source.Files.ToDictionary(file => file.Path, file => SourceText.From(file.Text, Encoding.UTF8)), source.Main.Path);
-        var diagnostics = Convert(plain.GetDiagnostics(cancellationToken), source.Main.Path).ToList();
+        var diagnostics = Convert(plain, source.Main.Path, cancellationToken).ToList();
 
-        // 2
-        if (!diagnostics.Exists(diagnostic => diagnostic.IsError))
+        // 2. A text that cannot even be parsed says nothing reliable of its functions.
+        if (!plain.SyntaxTrees.Any(tree => tree.GetDiagnostics(cancellationToken).Any(diagnostic => diagnostic.Severity == Microsoft.CodeAnalysis.DiagnosticSeverity.Error)))
         {
             diagnostics.AddRange(EntryPoints.Check(plain, source.Main.Path));
+        }
+
+        if (!diagnostics.Exists(diagnostic => diagnostic.IsError))
+        {
             diagnostics.AddRange(ScriptApiCheck.Check(rules, plain));
         }
 
@@ -95,14 +100,14 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
         }
 
         var entry = guarded.GetEntryPoint(cancellationToken) ?? throw new InvalidOperationException("A script has an entry point");
-        return new CompiledScript(source, image.ToArray(), symbols.ToArray(), entry.ContainingType.MetadataName, entry.MetadataName, Sorted(diagnostics));
+        return new CompiledScript(source, image.ToArray(), symbols.ToArray(), entry.ContainingType.MetadataName, entry.MetadataName, Sorted(source, diagnostics));
     }
 
     private static CompiledScript Rejected(ScriptSource source, IReadOnlyList<RouterDiagnostic> diagnostics) =>
-        new(source, null, null, null, null, Sorted(diagnostics));
+        new(source, null, null, null, null, Sorted(source, diagnostics));
 
-    private static List<RouterDiagnostic> Sorted(IEnumerable<RouterDiagnostic> diagnostics) =>
-        [.. diagnostics.OrderBy(diagnostic => diagnostic.File, StringComparer.Ordinal).ThenBy(diagnostic => diagnostic.Line).ThenBy(diagnostic => diagnostic.Column)];
+    private static List<RouterDiagnostic> Sorted(ScriptSource source, IEnumerable<RouterDiagnostic> diagnostics) =>
+        [.. diagnostics.Select(diagnostic => diagnostic.Quoting(source.TextOf)).OrderBy(diagnostic => diagnostic.File, StringComparer.Ordinal).ThenBy(diagnostic => diagnostic.Line).ThenBy(diagnostic => diagnostic.Column)];
 
     private static CSharpCompilation Create(string assemblyName, Dictionary<string, SourceText> texts, string main)
     {
@@ -127,24 +132,29 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
             globalsType: typeof(RouterGlobals));
     }
 
-    private static IEnumerable<RouterDiagnostic> Convert(ImmutableArray<Diagnostic> diagnostics, string main)
+    private static IEnumerable<RouterDiagnostic> Convert(CSharpCompilation compilation, string main, CancellationToken cancellationToken)
     {
-        foreach (var diagnostic in diagnostics)
+        foreach (var diagnostic in compilation.GetDiagnostics(cancellationToken))
         {
             if (diagnostic.Severity < Microsoft.CodeAnalysis.DiagnosticSeverity.Warning || diagnostic.IsSuppressed)
             {
                 continue;
             }
 
-            var at = diagnostic.Location.GetLineSpan();
-            var (line, column) = diagnostic.Location.IsInSource ? (at.StartLinePosition.Line + 1, at.StartLinePosition.Character + 1) : (0, 0);
-            yield return new RouterDiagnostic(
-                diagnostic.Location.IsInSource ? at.Path : main,
-                line,
-                column,
-                diagnostic.Id,
-                diagnostic.Severity == Microsoft.CodeAnalysis.DiagnosticSeverity.Error ? DiagnosticSeverity.Error : DiagnosticSeverity.Warning,
-                diagnostic.GetMessage(System.Globalization.CultureInfo.InvariantCulture));
+            var severity = diagnostic.Severity == Microsoft.CodeAnalysis.DiagnosticSeverity.Error ? DiagnosticSeverity.Error : DiagnosticSeverity.Warning;
+            var message = diagnostic.GetMessage(System.Globalization.CultureInfo.InvariantCulture);
+            if (!diagnostic.Location.IsInSource)
+            {
+                yield return new RouterDiagnostic(main, 0, 0, diagnostic.Id, severity, message);
+                continue;
+            }
+
+            var (at, end) = (diagnostic.Location.GetLineSpan(), diagnostic.Location.GetLineSpan().EndLinePosition);
+            yield return new RouterDiagnostic(at.Path, at.StartLinePosition.Line + 1, at.StartLinePosition.Character + 1, diagnostic.Id, severity, message)
+            {
+                EndColumn = end.Line == at.StartLinePosition.Line ? end.Character + 1 : 0,
+                Hint = severity == DiagnosticSeverity.Error ? DiagnosticHints.For(diagnostic, compilation) : null,
+            };
         }
     }
 

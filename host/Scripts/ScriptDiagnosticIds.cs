@@ -17,6 +17,9 @@ public static class ScriptDiagnosticIds
     /// <summary>Top-level statements or OnLoad threw or did not end in time.</summary>
     public const string LoadFailed = "SS0009";
 
+    /// <summary>A function has the name of an entry point but for its letters' case.</summary>
+    public const string NearlyEntryPoint = "SS0011";
+
     /// <summary>The compiler itself failed: a text nested too deeply, say.</summary>
     public const string CompilerFailed = "SS0010";
 }

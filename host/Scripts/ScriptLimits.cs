@@ -26,6 +26,9 @@ public sealed class ScriptLimits
     /// <summary>Calls of PrepRecv, RemoteSend and StartGenerate that one request may make (default 64; 1 to 100000). Setting: script-subcalls.</summary>
     public int SubCalls { get; set; } = 64;
 
+    /// <summary>Async functions of a script that one request may have under way at once (default 1000; 1 to 1000000). Setting: script-async-calls.</summary>
+    public int AsyncCalls { get; set; } = 1000;
+
     /// <summary>How long a cancelled call may go on, milliseconds (default 1000; 0 to 60000). Setting: script-cancel-grace-ms.</summary>
     public int CancelGraceMs { get; set; } = 1000;
 
@@ -61,6 +64,7 @@ public sealed class ScriptLimits
         Range("script-budget-mib", BudgetMib, 1, 16_384);
         Range("script-request-ms", RequestMs, 1, 3_600_000);
         Range("script-subcalls", SubCalls, 1, 100_000);
+        Range("script-async-calls", AsyncCalls, 1, 1_000_000);
         Range("script-cancel-grace-ms", CancelGraceMs, 0, 60_000);
         Range("script-load-ms", LoadMs, 1, 600_000);
         Range("plan-interval-ms", PlanIntervalMs, 10, 3_600_000);
@@ -81,5 +85,8 @@ public sealed class ScriptLimits
 
     /// <summary>The budget of each call into a script.</summary>
     public ScriptBudget Budget(TimeProvider clock) => new(
-        TimeSpan.FromMilliseconds(BudgetMs), (long)BudgetMib << 20, TimeSpan.FromMilliseconds(CancelGraceMs), clock, TimeSpan.FromMilliseconds(RequestMs));
+        TimeSpan.FromMilliseconds(BudgetMs), (long)BudgetMib << 20, TimeSpan.FromMilliseconds(CancelGraceMs), clock, TimeSpan.FromMilliseconds(RequestMs))
+    {
+        AsyncCalls = AsyncCalls,
+    };
 }

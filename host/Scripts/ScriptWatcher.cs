@@ -236,7 +236,7 @@ public sealed class ScriptWatcher(ScriptFolder folder, RouterCatalog catalog, Sc
     {
         foreach (var diagnostic in result.Diagnostics)
         {
-            log.Log(diagnostic.IsError ? LogLevel.Error : LogLevel.Warning, "{Diagnostic}", diagnostic.Render(result.Source.TextOf));
+            log.Log(diagnostic.IsError ? LogLevel.Error : LogLevel.Warning, "{Diagnostic}", diagnostic.Quoting(result.Source.TextOf).Render());
         }
 
         if (!result.Accepted)

@@ -82,10 +82,62 @@ public sealed class CommandTests(CommandTests.Host fixture) : IClassFixture<Comm
             Assert.True(at >= 0, run.Errors);
             Assert.Contains("StartGenerat", lines[at], StringComparison.Ordinal);
             Assert.Equal(lines[at + 1].IndexOf("StartGenerat(", StringComparison.Ordinal), lines[at + 2].IndexOf('^', StringComparison.Ordinal));
+            Assert.Contains("hint: did you mean `StartGenerate`?", run.Errors, StringComparison.Ordinal);
             Assert.Contains("nothing has changed", run.Errors, StringComparison.Ordinal);
+            Assert.DoesNotContain("\u001b", run.Errors, StringComparison.Ordinal);
         }
 
         Assert.DoesNotContain("active", (await AskAsync("routers")).Output.Split('\n').Where(line => line.StartsWith("broken ", StringComparison.Ordinal)).SelectMany(line => line.Split(' ')));
+    }
+
+    [Fact]
+    public async Task A_push_shows_the_first_requests_that_the_new_version_serves()
+    {
+        var file = Write("watched.csx", Good);
+        Expect(await AskAsync("push", file, "--activate", "--watch", "0"), 0, "watched@1 is active");
+        using var enough = new CancellationTokenSource();
+        var traffic = Task.Run(async () =>
+        {
+            while (!enough.IsCancellationRequested)
+            {
+                _ = await Server.PostAsync("/v1/completions", new JsonObject { ["prompt"] = "a", ["max_tokens"] = 2 }, "watched");
+            }
+        });
+        File.AppendAllText(file, "// again");
+        var run = await AskAsync("push", file, "--activate", "--watch", "2");
+        await enough.CancelAsync();
+        await traffic;
+        Expect(run, 0, "watched@2 is active", "  req-", "output 2 tokens");
+        Assert.DoesNotContain("\u001b", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Bash_completes_commands_and_the_routers_of_the_running_host()
+    {
+        var script = (await CommandRun.Of("completion", "bash")).Output;
+        Assert.Equal("push", await CompleteAsync(script, "scriptedserve pus"));
+        Assert.Equal("round_robin", await CompleteAsync(script, "scriptedserve rollback rou"));
+        Assert.Equal("", await CompleteAsync(script, "scriptedserve rollback rou", url: "http://127.0.0.1:1"));
+        Assert.Contains("--activate", await CompleteAsync(script, "scriptedserve push --"), StringComparison.Ordinal);
+        Expect(await CommandRun.Of("completion", "fish"), 2, "fish");
+    }
+
+    /// <summary>What bash offers for a command line, as its readline would ask.</summary>
+    private async Task<string> CompleteAsync(string script, string line, string? url = null)
+    {
+        var asking = $$"""
+            {{script}}
+            COMP_LINE='{{line}}' COMP_POINT={{line.Length}} COMP_WORDS=({{line}})
+            _scriptedserve
+            printf '%s\n' "${COMPREPLY[@]}"
+            """;
+        using var bash = new System.Diagnostics.Process
+        {
+            StartInfo = new System.Diagnostics.ProcessStartInfo("bash", ["--norc", "-c", asking]) { RedirectStandardOutput = true },
+        };
+        bash.StartInfo.Environment["SCRIPTEDSERVE_URL"] = url ?? Server.Url.ToString();
+        bash.Start();
+        return (await bash.StandardOutput.ReadToEndAsync()).Trim();
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using ScriptedServe.EndToEnd.Tests.Support;
+using ScriptedServe.Tests.Support;
 
 namespace ScriptedServe.EndToEnd.Tests;
 
@@ -56,6 +57,28 @@ public sealed class PatternTests(PatternTests.Hosts hosts) : IClassFixture<Patte
 
         await hosts.Two.NothingIsHeldAsync();
         await hosts.One.NothingIsHeldAsync();
+    }
+
+    [Fact]
+    public async Task Every_example_gives_the_tokens_that_data_parallel_gives()
+    {
+        foreach (var file in Directory.GetFiles(TestPaths.InRepository("scripts", "examples"), "*.csx"))
+        {
+            // Every request is hedged, every prompt is long enough.
+            var name = Path.GetFileNameWithoutExtension(file);
+            using var body = new StringContent(await File.ReadAllTextAsync(file));
+            using var put = await hosts.Two.Client.PutAsync($"/admin/routers/{name}?activate=true&option.hedge_ms=0&option.min_tokens=1", body);
+            Assert.True(put.IsSuccessStatusCode, await put.Content.ReadAsStringAsync());
+            foreach (var prompt in (string[])["Once upon a time", LongPrompt])
+            {
+                var expected = await hosts.Two.PostAsync("/v1/completions", Completion(prompt, 1, 7), "data_parallel");
+                var answer = await hosts.Two.PostAsync("/v1/completions", Completion(prompt, 1, 7), name);
+                Assert.Equal(expected["choices"]!.ToJsonString(), answer["choices"]!.ToJsonString());
+                Assert.StartsWith(name + "@", (string)answer["_router"]!, StringComparison.Ordinal);
+            }
+        }
+
+        await hosts.Two.NothingIsHeldAsync();
     }
 
     [Fact]

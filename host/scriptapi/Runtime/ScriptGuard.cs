@@ -6,12 +6,15 @@ namespace ScriptedServe.Scripting.Runtime;
 /// <summary>The checks that the compiler puts into every loop, jump and function of a script. Scripts do not call it.</summary>
 /// <remarks>
 /// The state is per thread because the budget is: it counts what runs between two points at which the script gives its thread back.
-/// The clock is read at the 1st, 2nd, 4th, 8th ... check while checks come quickly, so a tight loop pays a decrement each turn.
+/// The clock and the allocation are looked at by each of the first checks, in which what doubles each turn becomes too large, and then at
+/// every 2nd, 4th, 8th ... while checks come quickly, so a tight loop pays a decrement each turn.
 /// </remarks>
 public static class ScriptGuard
 {
     private const int LongestStride = 4096;
     private const int MaxStackBytes = 64 * 1024;
+    private const int FirstLooks = 64;
+    private const int LargeCount = 16 * 1024;
 
     [ThreadStatic]
     private static Segment _segment;
@@ -66,7 +69,111 @@ public static class ScriptGuard
 
     /// <summary>The condition of every catch and finally block: a script that is being stopped catches nothing and calls nothing more; the host gives back what it held.</summary>
     /// <returns>False once a limit was passed.</returns>
-    public static bool Catches() => _segment.Stopped is null;
+    public static bool Catches() => _segment.Stopped is null && _segment.Scope is not { Stopped: not null };
+
+    /// <summary>As <see cref="Check"/>, around a value: in the clauses of a query, which run once an element.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <param name="value">Given back.</param>
+    /// <typeparam name="T">The value's type.</typeparam>
+    /// <exception cref="ScriptLimitException">The budget is used up.</exception>
+    public static T Pass<T>(string file, int line, T value)
+    {
+        Check(file, line);
+        return value;
+    }
+
+    /// <summary>At the start of an async function's body, in place of <see cref="Enter"/>; <see cref="LeaveAsync"/> is called when it ends.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <exception cref="ScriptLimitException">The budget or the stack is used up, or too many async calls are under way.</exception>
+    public static void EnterAsync(string file, int line)
+    {
+        Enter(file, line);
+        ref var segment = ref _segment;
+        if (segment.Scope is { } scope && !scope.TryBeginAsync())
+        {
+            throw Stop(ref segment, file, line, string.Create(
+                CultureInfo.InvariantCulture,
+                $"{scope.Router} has more than {scope.Budget.AsyncCalls} async calls under way at once (setting script-async-calls); look for calls that are not awaited, or a recursion without an end"));
+        }
+    }
+
+    /// <summary>At the end of an async function that began with <see cref="EnterAsync"/>.</summary>
+    public static void LeaveAsync() => _segment.Scope?.EndAsync();
+
+    /// <summary>Before something is allocated whose size the script tells.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <param name="bytes">Of each element, about.</param>
+    /// <param name="count">Elements; given back.</param>
+    /// <exception cref="ScriptLimitException">It is more than the budget of allocation.</exception>
+    public static int Size(string file, int line, int bytes, int count) => (int)Size(file, line, bytes, (long)count);
+
+    /// <inheritdoc cref="Size(string, int, int, int)"/>
+    public static long Size(string file, int line, int bytes, long count)
+    {
+        ref var segment = ref _segment;
+        if (count >= LargeCount && segment.Scope is { } scope)
+        {
+            if (count > scope.Budget.AllocatedBytes / bytes)
+            {
+                throw Stop(ref segment, file, line, string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{count} elements at once are more than the {scope.Budget.AllocatedBytes >> 20} MiB that {scope.Router} may allocate (setting script-budget-mib)"));
+            }
+
+            // What is allocated shows at the next check, however far off the next look at the clock would be.
+            segment.Countdown = Math.Min(segment.Countdown, 1);
+        }
+
+        return count;
+    }
+
+    /// <summary>As <c>lock</c> does, for no longer than the script may have the thread: it may wait for one that waits for it.</summary>
+    /// <param name="file">The script file.</param>
+    /// <param name="line">The line, from 1.</param>
+    /// <param name="monitor">What is locked.</param>
+    /// <param name="taken">True once it is.</param>
+    /// <exception cref="ScriptLimitException">It could not be had.</exception>
+    public static void Lock(string file, int line, object monitor, ref bool taken)
+    {
+        if (_segment.Scope is not { } scope)
+        {
+            Monitor.Enter(monitor, ref taken);
+            return;
+        }
+
+        Monitor.TryEnter(monitor, scope.Budget.Run, ref taken);
+        if (!taken)
+        {
+            throw NotLocked(file, line, scope);
+        }
+    }
+
+    /// <inheritdoc cref="Lock(string, int, object, ref bool)"/>
+    public static void Lock(string file, int line, Lock monitor, ref bool taken)
+    {
+        if (_segment.Scope is not { } scope)
+        {
+            monitor.Enter();
+            taken = true;
+            return;
+        }
+
+        taken = monitor.TryEnter(scope.Budget.Run);
+        if (!taken)
+        {
+            throw NotLocked(file, line, scope);
+        }
+    }
+
+    /// <summary>Ends what <see cref="Lock(string, int, object, ref bool)"/> began.</summary>
+    /// <param name="monitor">What was locked.</param>
+    public static void Unlock(object monitor) => Monitor.Exit(monitor);
+
+    /// <inheritdoc cref="Unlock(object)"/>
+    public static void Unlock(Lock monitor) => monitor.Exit();
 
     /// <summary>A limit that the host found passed: the script is stopped as by one of its own checks.</summary>
     /// <param name="limit">What was exceeded, its value and the setting that changes it.</param>
@@ -74,8 +181,9 @@ public static class ScriptGuard
     public static ScriptLimitException Passed(string limit)
     {
         ref var segment = ref _segment;
-        if (segment.Scope is not null)
+        if (segment.Scope is { } scope)
         {
+            scope.Stop(limit);
             segment.Stopped = limit;
             segment.Countdown = 0;
         }
@@ -138,8 +246,10 @@ public static class ScriptGuard
             return;
         }
 
-        if (segment.Stopped is { } before)
+        if ((segment.Stopped ?? scope.Stopped) is { } before)
         {
+            segment.Stopped = before;
+            segment.Countdown = 0;
             throw new ScriptLimitException(file, line, before);
         }
 
@@ -156,7 +266,7 @@ public static class ScriptGuard
         var stall = budget.Run / 8;
         segment.Used += gap < stall ? gap : stall;
         segment.Observed = now;
-        segment.Stride = gap > TimeSpan.FromMilliseconds(1) ? 1 : Math.Min(segment.Stride * 2, LongestStride);
+        segment.Stride = gap > TimeSpan.FromMilliseconds(1) || segment.Looks++ < FirstLooks ? 1 : Math.Min(segment.Stride * 2, LongestStride);
 
         if (segment.Used > budget.Run)
         {
@@ -187,9 +297,14 @@ public static class ScriptGuard
         segment.Countdown = segment.Stride;
     }
 
-    // From here on every check on this thread throws, until the script gives it back.
+    private static ScriptLimitException NotLocked(string file, int line, ScriptScope scope) => Stop(ref _segment, file, line, string.Create(
+        CultureInfo.InvariantCulture,
+        $"{scope.Router} waited more than {scope.Budget.Run.TotalMilliseconds:0} ms for a lock (setting script-budget-ms); look for two locks taken in different orders"));
+
+    // From here on every check throws: on this thread, and on all that take up a part of the same call.
     private static ScriptLimitException Stop(ref Segment segment, string file, int line, string limit)
     {
+        segment.Scope?.Stop(limit);
         segment.Stopped = limit;
         segment.Countdown = 0;
         return new ScriptLimitException(file, line, limit);
@@ -201,6 +316,7 @@ public static class ScriptGuard
         public string? Stopped;
         public int Countdown;
         public int Stride;
+        public int Looks;
         public long Observed;
         public TimeSpan Used;
         public nuint StackBase;

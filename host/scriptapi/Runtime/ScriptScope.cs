@@ -6,7 +6,11 @@ namespace ScriptedServe.Scripting.Runtime;
 /// <param name="CancelGrace">How long a cancelled script may go on, to clean up.</param>
 /// <param name="Clock">Measures Run and CancelGrace. Real time even where routers see a virtual clock: it guards the machine.</param>
 /// <param name="Total">Time on threads of one request in all, from its first call to its end.</param>
-public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan CancelGrace, TimeProvider Clock, TimeSpan Total);
+public sealed record ScriptBudget(TimeSpan Run, long AllocatedBytes, TimeSpan CancelGrace, TimeProvider Clock, TimeSpan Total)
+{
+    /// <summary>Async functions of the script that one call may have under way at once, awaited or not.</summary>
+    public int AsyncCalls { get; init; } = 1000;
+}
 
 /// <summary>
 /// One call from the host into a script (a request, PlanStrategy, OnLoad ...) and all that it starts. It flows with the execution
@@ -27,6 +31,8 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     private static readonly AsyncLocal<ScriptScope?> Flow = new(static change => ScriptGuard.Begin(change.CurrentValue));
 
     private long _stopSeen;
+    private int _asyncCalls;
+    private volatile string? _stopped;
 
     /// <summary>The call this code runs in, or null outside scripts.</summary>
     public static ScriptScope? Current => Flow.Value;
@@ -41,6 +47,9 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     public ScriptRecord? Record { get; } = record;
 
     internal ScriptBudget Budget { get; } = budget;
+
+    /// <summary>The limit that some part of the call passed: all of it is stopped, on whatever thread it runs.</summary>
+    internal string? Stopped => _stopped;
 
     /// <summary>The host calls this right before it calls into the script: from here a fresh budget runs on this thread.</summary>
     public void Enter()
@@ -58,6 +67,22 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
 
     /// <summary>The host returns to the script: what was used since the last leave, or since the thread took up the flow, was the host's.</summary>
     public void Resume() => ScriptGuard.Resume(this);
+
+    internal void Stop(string limit) => _stopped ??= limit;
+
+    /// <summary>Counts an async function in; false if there are as many as may be.</summary>
+    internal bool TryBeginAsync()
+    {
+        if (Interlocked.Increment(ref _asyncCalls) <= Budget.AsyncCalls)
+        {
+            return true;
+        }
+
+        EndAsync();
+        return false;
+    }
+
+    internal void EndAsync() => Interlocked.Decrement(ref _asyncCalls);
 
     /// <summary>True once the call was told to stop and its grace is over.</summary>
     internal bool MustStop(long now)

@@ -119,7 +119,7 @@ public sealed class AdminEndpointTests : IAsyncLifetime, IDisposable
 
         using var printed = new StringWriter();
         using var client = new AdminClient(http.BaseAddress!.ToString(), null);
-        Assert.Equal(0, await new ClientCommands(client, printed, TextWriter.Null).TraceAsync(spec.Id, default));
+        Assert.Equal(0, await new ClientCommands(client, printed).TraceAsync(spec.Id, default));
         Assert.Contains("engine-0 -> engine-1  RemoteSend(kv on engine-1) [0, 9)  took ", printed.ToString(), StringComparison.Ordinal);
     }
 

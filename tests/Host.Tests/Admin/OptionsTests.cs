@@ -102,7 +102,9 @@ public sealed class OptionsTests
             new ConfigurationBuilder().AddInMemoryCollection(file ?? []).Build(),
             cores: 8,
             TextWriter.Null,
-            errors);
+            errors,
+            TimeProvider.System,
+            new Terminal(hasColours: false));
         return (await line.RunAsync(args), served, errors.ToString());
     }
 }

@@ -93,10 +93,16 @@ public sealed class ExplainTests
                 for (var i = 0; i < 5; i++)
                 {
                     Log.Info($"{request.Id} {i}");
-                    await Task.WhenAll(Task.Yield().AsTask(), Task.Run(() => Log.Info($"{request.Id} beside")));
+                    await Task.WhenAll(Task.Yield().AsTask(), Beside());
                 }
 
                 await foreach (var chunk in Fleet.LeastLoaded().StartGenerate(request)) { Log.Info(request.Id); yield return chunk; }
+
+                async Task Beside()
+                {
+                    await Task.Yield();
+                    Log.Info($"{request.Id} beside");
+                }
             }
 
             static async Task AsTask(this System.Runtime.CompilerServices.YieldAwaitable yielded) => await yielded;

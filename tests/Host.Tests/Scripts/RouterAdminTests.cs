@@ -90,7 +90,7 @@ public sealed class RouterAdminTests : IAsyncLifetime
             var (status, body) = await Send(method, path, "\nIAsyncEnumerable<Chunk> HandleRequest(Request request) => nonsense;");
             Assert.Equal(422, status);
             Assert.Equal(
-                """{"file":"side.csx","line":2,"column":59,"id":"CS0103","severity":"error","message":"The name 'nonsense' does not exist in the current context"}""",
+                """{"file":"side.csx","line":2,"column":59,"id":"CS0103","severity":"error","message":"The name 'nonsense' does not exist in the current context","end_column":67,"text":"IAsyncEnumerable<Chunk> HandleRequest(Request request) => nonsense;"}""",
                 body[0].GetRawText());
         }
 

@@ -145,7 +145,7 @@ public sealed class RouterCatalogTests
                 async IAsyncEnumerable<Chunk> HandleRequest(Request request)
                 {
                     calls++;
-                    var regex = new System.Text.RegularExpressions.Regex("a+");
+                    var regex = new System.Text.RegularExpressions.Regex("a+", System.Text.RegularExpressions.RegexOptions.NonBacktracking);
                     if (request.Length == 1) throw new InvalidOperationException("one");
                     await foreach (var chunk in Fleet.Where(e => e.Labels.Contains("decode") && calls > -1).LeastLoaded().StartGenerate(request)) yield return chunk;
                 }

@@ -6,12 +6,13 @@ public sealed class ScriptCompilerTests : IDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("scriptedserve-").FullName;
     private readonly ScriptLimits _limits = new();
+    private ScriptApiRules _rules = ScriptApiRules.Default;
 
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
     private IReadOnlyList<RouterDiagnostic> Compile(string text)
     {
-        var compiler = new ScriptCompiler(new ScriptFolder(_root), _limits, ScriptApiRules.Default);
+        var compiler = new ScriptCompiler(new ScriptFolder(_root), _limits, _rules);
         var compiled = compiler.Compile(compiler.Read("r", text), "r", CancellationToken.None);
         Assert.Equal(compiled.Assembly is null, compiled.Diagnostics.Any(diagnostic => diagnostic.IsError));
         return compiled.Diagnostics;
@@ -64,6 +65,23 @@ public sealed class ScriptCompilerTests : IDisposable
     [InlineData("Run(() => Task.CompletedTask.GetAwaiter().OnCompleted(() => { }))", "SS0113")]
     [InlineData("Run(() => Task.CompletedTask.ConfigureAwait(false).GetAwaiter().UnsafeOnCompleted(() => { }))", "SS0113")]
     [InlineData("new ScriptedServe.Scripting.Runtime.ScriptScope(null, null, null, default)", "SS0110")]
+    [InlineData("(Func<string, bool>)System.IO.File.Exists", "SS0101")]
+    [InlineData("new List<System.Diagnostics.Process>()", "SS0102")]
+    [InlineData("1.GetType().Assembly", "SS0104")]
+    [InlineData("new Exception().TargetSite", "SS0104")]
+    [InlineData("((Action)(() => { })).Method", "SS0104")]
+    [InlineData("System.Reflection.RuntimeReflectionExtensions.GetRuntimeMethods(typeof(int))", "SS0104")]
+    [InlineData("string.Intern(\"a\")", "SS0105")]
+    [InlineData("Task.Run(() => { })", "SS0106")]
+    [InlineData("Task.Factory", "SS0106")]
+    [InlineData("Task.CompletedTask.ContinueWith(t => { })", "SS0113")]
+    [InlineData("((IAsyncResult)Task.CompletedTask).AsyncWaitHandle.WaitOne()", "SS0107")]
+    [InlineData("Task.FromResult(1) is { Result: 1 }", "SS0107")]
+    [InlineData("Run(() => System.Threading.Monitor.Enter(new object()))", "SS0107")]
+    [InlineData("new System.Text.RegularExpressions.Regex(\"(a+)+$\")", "SS0107")]
+    [InlineData("System.Text.RegularExpressions.Regex.IsMatch(\"aaaa\", \"(a+)+$\", System.Text.RegularExpressions.RegexOptions.Compiled)", "SS0107")]
+    [InlineData("Enumerable.InfiniteSequence(0, 1)", "SS0107")]
+    [InlineData("System.Runtime.InteropServices.MemoryMarshal.AsMemory(ReadOnlyMemory<int>.Empty)", "SS0108")]
     public void An_api_that_could_harm_the_host_is_refused_where_it_is_used(string expression, string id)
     {
         var errors = Compile($"{CatalogHarness.Good}\nvoid Run(Action a) {{ }}\nobject Try() =>\n    {(expression.StartsWith("Run", StringComparison.Ordinal) ? "Twice(() => " + expression + ")" : expression)};\nobject Twice(Action a) => null;")
@@ -75,8 +93,12 @@ public sealed class ScriptCompilerTests : IDisposable
     [InlineData("using F = System.IO.File; bool X() => F.Exists(\"x\");", "SS0101")]
     [InlineData("using static System.Environment; void X() => Exit(1);", "SS0105")]
     [InlineData("unsafe void X() { }", "SS0108")]
+    [InlineData("unsafe class U { void X() { var a = 0; var p = &a; p[1] = 1; } }", "SS0108")]
+    [InlineData("void X() { Span<int> s = stackalloc int[1 << 20]; }", "SS0108")]
+    [InlineData("[System.Runtime.CompilerServices.InlineArray(1 << 20)] struct Big { int first; }", "SS0108")]
     [InlineData("[System.Runtime.InteropServices.DllImport(\"c\")] static extern int getpid();", "SS0108")]
     [InlineData("class X { ~X() { } }", "SS0111")]
+    [InlineData("dynamic x = Task.CompletedTask; object Y() => x.Wait();", "SS0104")]
     [InlineData("async void X() => await Task.Yield();", "SS0112")]
     public void A_refused_api_does_not_hide_behind_an_alias_or_a_declaration(string declaration, string id)
     {
@@ -84,6 +106,68 @@ public sealed class ScriptCompilerTests : IDisposable
         var errors = Compile(text).Where(diagnostic => diagnostic.IsError);
         Assert.All(errors, error => Assert.Equal(id, error.Id));
         Assert.NotEmpty(errors);
+    }
+
+    [Theory]
+    [InlineData("Engine X() => Fleet.LeastLoadde();", "CS1061", "did you mean `LeastLoaded`?")]
+    [InlineData("object X(Request r) => Fleet[0].Generate(r);", "CS1061", "did you mean `StartGenerate`?")]
+    [InlineData("object X() => Fleeet.Count;", "CS0103", "did you mean `Fleet`?")]
+    [InlineData("Enigne X() => null;", "CS0246", "did you mean `Engine`?")]
+    [InlineData("async Task X(Request r) { var kv = Fleet[0].PrepRecv(r); Log.Info($\"{kv.MatchedTokens}\"); }", "CS1061", "`kv` gives a Task: write `(await kv).MatchedTokens`")]
+    [InlineData("async Task X(Request r) { KvReservation kv = Fleet[0].PrepRecv(r); await Task.Yield(); }", "CS0029", "write `await Fleet[0].PrepRecv(r)`")]
+    [InlineData("async Task X(Request r) => await Fleet[0].RemoteSend(r, Fleet[1].PrepRecv(r));", "CS1503", "write `await Fleet[1].PrepRecv(r)`")]
+    [InlineData("void X(Request r) { await Task.Yield(); }", "CS4033", "`async Task X(...)`")]
+    [InlineData("string X() => JsonSerializer.Serialize(1);", "CS0103", null)]
+    public void A_common_slip_comes_with_what_was_meant(string slip, string id, string? hint)
+    {
+        var error = Compile(CatalogHarness.Good + "\n" + slip).First(diagnostic => diagnostic.IsError);
+        Assert.Equal((id, 2), (error.Id, error.Line));
+        Assert.Equal((slip, true), (error.Text, error.EndColumn > error.Column));
+        if (hint is not null)
+        {
+            Assert.Contains(hint, error.Hint, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("IAsyncEnumerable<Chunk> HandleReqest(Request request) => null;", "SS0001", "rename `HandleReqest` to `HandleRequest`")]
+    [InlineData("IAsyncEnumerable<Chunk> handleRequest(Request request) => null;", "SS0001", "rename `handleRequest` to `HandleRequest`")]
+    [InlineData("IAsyncEnumerable<Chunk> Serve(Request request) => null;", "SS0001", "rename `Serve` to `HandleRequest`")]
+    [InlineData("IAsyncEnumerable<Chunk> HandleRequest(Request request) { await Task.Yield(); yield return null; }", "CS8403", "`async IAsyncEnumerable<Chunk> HandleRequest(Request request)`")]
+    [InlineData("async Chunk HandleRequest(Request request) { await Task.Yield(); return null; }", "CS1983", "`async IAsyncEnumerable<Chunk> HandleRequest(Request request)`")]
+    public void A_handler_of_the_wrong_name_or_form_comes_with_the_right_one(string text, string id, string hint)
+    {
+        var errors = Compile(text).Where(diagnostic => diagnostic.IsError).ToList();
+        Assert.Contains(errors, error => error.Hint?.Contains(hint, StringComparison.Ordinal) == true && error.Line == 1 && error.Id == id);
+    }
+
+    [Fact]
+    public void A_wrong_return_type_is_explained_although_the_body_does_not_fit_it()
+    {
+        var errors = Compile("\nChunk HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);");
+        var explained = Assert.Single(errors, error => error.Id == "SS0002");
+        Assert.Equal(2, explained.Line);
+        Assert.Contains("IAsyncEnumerable<Chunk> HandleRequest(Request request)", explained.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_misspelt_optional_entry_point_is_warned_about()
+    {
+        var warning = Assert.Single(Compile(CatalogHarness.Good + "\nvoid Onload() { }"));
+        Assert.Equal(("SS0011", 2, false, "rename it to `OnLoad`"), (warning.Id, warning.Line, warning.IsError, warning.Hint));
+    }
+
+    [Fact]
+    public void An_operator_can_allow_and_refuse_apis()
+    {
+        const string text = CatalogHarness.Good + "\nvoid X() { GC.Collect(); new Random(1); }";
+        Assert.Equal(["SS0105"], Compile(text).Select(diagnostic => diagnostic.Id));
+        _rules = ScriptApiRules.Default.With(["M:System.GC.Collect"], ["T:System.Random"]);
+        Assert.Equal(["SS0199"], Compile(text).Select(diagnostic => diagnostic.Id));
+        foreach (var wrong in (string[])["System.GC", "T:", "X:System.GC", "T:System..GC", "M:System.GC.Collect()"])
+        {
+            Assert.Contains(wrong, Assert.Throws<FormatException>(() => ScriptApiRules.Default.With([wrong], [])).Message, StringComparison.Ordinal);
+        }
     }
 
     [Fact]
@@ -200,8 +284,8 @@ public sealed class ScriptCompilerTests : IDisposable
     {
         var diagnostic = Assert.Single(Compile(CatalogHarness.Good + "\n\tint x = nonsense;"));
         Assert.Equal(
-            "r.csx(2,10): error CS0103: The name 'nonsense' does not exist in the current context\n    \tint x = nonsense;\n    \t        ^",
-            diagnostic.Render(_ => CatalogHarness.Good + "\n\tint x = nonsense;"));
+            "r.csx(2,10): error CS0103: The name 'nonsense' does not exist in the current context\n    \tint x = nonsense;\n    \t        ^~~~~~~~",
+            diagnostic.Render());
     }
 
     private void Write(string path, string text)

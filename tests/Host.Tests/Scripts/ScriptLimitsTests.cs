@@ -24,7 +24,27 @@ public sealed class ScriptLimitsTests
     [InlineData("async Task Run() { while (True) await Task.CompletedTask; }")]
     [InlineData("async Task Run() { while (True) await Inner(); } async Task Inner() => n++;")]
     [InlineData("async Task Run() { await Task.Yield(); while (True) { } }")]
-    [InlineData("async Task Run() { await Task.Run(() => { while (True) { } }); }")]
+    [InlineData("async Task Run() { n = (from x in Enumerable.Repeat(1, int.MaxValue) where x > 1 select x).Count(); }")]
+    [InlineData("async Task Run() { n = (from x in Enumerable.Repeat(1, int.MaxValue) let y = x + 1 select y).Max(); }")]
+    [InlineData("async Task Run() { n = (new M() + new M()).V; } struct M { public int V; public static M operator +(M a, M b) => a + b; }")]
+    [InlineData("async Task Run() { n = new M()[1]; } struct M { public int this[int i] => this[i + 1]; }")]
+    [InlineData("async Task Run() { n = new M(); } struct M { public static implicit operator int(M m) => m; }")]
+    [InlineData("async Task Run() { n = Fall(1); } int Fall(int x) => x switch { > 0 => Fall(x + 1), _ => 0 };")]
+    [InlineData("async Task Run() { await foreach (var x in Fall(1)) n += x; } async IAsyncEnumerable<int> Fall(int x) { await foreach (var y in Fall(x + 1)) yield return y; }")]
+    [InlineData("async Task Run() { var a = new Node(); a.Next = a; n = a.GetHashCode(); } record Node { public Node Next { get; set; } }")]
+    [InlineData("async Task Run() { Node a = null, b = null; for (var i = 0; i < 20000; i++) { a = new Node(a, 1); b = new Node(b, 1); } n = a == b ? 1 : 0; } record Node(Node Next, int X);")]
+    [InlineData("async Task Run() { await Again(1); } async Task Again(int x) { await Task.Yield(); await Again(x + 1); }")]
+    [InlineData("async Task Run() { while (True) _ = Storm(); } async Task Storm() { await new TaskCompletionSource().Task; }")]
+    [InlineData("async Task Run() { while (True) { _ = Storm(); await Task.Yield(); } } async Task Storm() { await Task.Yield(); while (True) { } }")]
+    [InlineData("async Task Run() { _ = Fork(); while (True) await Task.Yield(); } async Task Fork() { await Task.Yield(); _ = Fork(); await Fork(); }")]
+    [InlineData("async Task Run() { try { await Spin(); } catch { n = 1; } } async Task Spin() { await Task.Yield(); while (True) { } }")]
+    [InlineData("async Task Run() { while (True) try { throw new Exception(); } catch { n++; } }")]
+    [InlineData("async Task Run() { n = new byte[int.MaxValue - 100].Length; }")]
+    [InlineData("async Task Run() { long many = 1L << 40; n = new int[many].Length; }")]
+    [InlineData("async Task Run() { n = new string('x', 1 << 29).Length + new List<long>(1 << 28).Count; }")]
+    [InlineData("async Task Run() { n = \"x\".PadLeft(1 << 29).Length; }")]
+    [InlineData("async Task Run() { var s = \"x\"; while (True) s += s; }")]
+    [InlineData("async Task Run() { var all = new List<byte> { 1 }; while (True) all.AddRange(all); }")]
     [InlineData("async Task Run() { Deep(1); } int Deep(int x) => Deep(x + 1) + 1;")]
     [InlineData("async Task Run() { Func<int, int> f = null; f = x => f(x + 1) + 1; f(1); }")]
     [InlineData("async Task Run() { Action f = null; f = () => f(); f(); }")]
@@ -61,6 +81,31 @@ public sealed class ScriptLimitsTests
         await harness.MustPut("#load \"_spin.csx\"\nIAsyncEnumerable<Chunk> HandleRequest(Request request) { Spin(); return null; }");
         var limit = await Assert.ThrowsAsync<ScriptLimitException>(() => harness.Serve());
         Assert.Equal(("_spin.csx", 3), (limit.File, limit.Line));
+    }
+
+    [Fact]
+    public async Task A_lock_that_another_holds_is_not_waited_for_beyond_the_budget()
+    {
+        await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 50 });
+        await harness.MustPut(Head + "async Task Run() { lock (State.GetOrAdd(\"gate\", () => new object())) n++; }");
+        var gate = harness.Globals.For("main", 1).State.GetOrAdd("gate", () => new object());
+        using var held = new ManualResetEventSlim();
+        using var release = new ManualResetEventSlim();
+        var holder = Task.Run(() =>
+        {
+            lock (gate)
+            {
+                held.Set();
+                release.Wait();
+            }
+        });
+        held.Wait();
+        var limit = await Assert.ThrowsAsync<ScriptLimitException>(() => harness.Serve(new FakeRequest(1)));
+        Assert.Equal(("main.csx", 7), (limit.File, limit.Line));
+        Assert.Contains("for a lock", limit.Message, StringComparison.Ordinal);
+        release.Set();
+        await holder;
+        Assert.Equal([7], await harness.Serve(new FakeRequest(1)));
     }
 
     [Theory]
@@ -140,6 +185,8 @@ public sealed class ScriptLimitsTests
         await harness.MustPut("""
             delegate ref int Slot(int i);
             int[] data = { 1, 2, 3 };
+            Lock gate = new();
+            record Pair(int Left, string Right);
             int Twice(int x) => x * 2;
             void Bump() => data[0]++;
             int First { get => data[0]; set => data[0] = value; }
@@ -153,7 +200,12 @@ public sealed class ScriptLimitsTests
             {
                 Bump(); First = First + 1; At(1) = 9;
                 await Later();
-                await Task.Run(async () => await Later());
+                Func<Task> later = async () => { await Later(); };
+                await later();
+                lock (data) lock (gate) if (data.Length == 3) for (var i = 0; i < 1; i++) lock (gate) data[0] += 0;
+                Func<int, Func<int, int>> Curried() => x => y => x + y;
+                var ordered = string.Join("", from word in new[] { "b", "a" } orderby word descending let upper = word.ToUpperInvariant() where upper != "C" group upper by upper.Length into grouped from one in grouped select one);
+                if (ordered != "BA" || new Pair(1, "x") != new Pair(1, "x") || new Pair(1, "x").ToString() != "Pair { Left = 1, Right = x }" || Curried()(1)(2) != 3 || new long[data.Length * 2].Length != 6) throw new Exception(ordered);
                 int Local(int x) => x > 0 ? Local(x - 1) : 40;
                 Slot slot = i => ref data[i];
                 slot(2)++;
