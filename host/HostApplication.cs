@@ -117,6 +117,8 @@ internal sealed class HostApplication : IAsyncDisposable
             builder.Services.AddSingleton(model.Template);
         }
 
+        // What is written goes to the socket on the thread that writes it.
+        builder.WebHost.UseSockets(sockets => sockets.UnsafePreferInlineScheduling = true);
         builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
         app = builder.Build();
         app.Use(RefuseUntilReadyAsync);

@@ -17,6 +17,10 @@ public interface IEngineApi
     /// <summary>Chunks in order; the last one, and only it, has a finish reason.</summary>
     IAsyncEnumerable<GenerateChunk> StartGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken);
 
+    /// <summary>As <see cref="StartGenerateAsync"/>, for callers that have no use for a message of each token.</summary>
+    IAsyncEnumerable<GenerateItem> StreamGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken) =>
+        GenerateItem.OfAsync(StartGenerateAsync(request, cancellationToken), cancellationToken);
+
     Task<ReleaseReply> ReleaseAsync(ReleaseRequest request, CancellationToken cancellationToken);
 
     Task<AbortReply> AbortAsync(AbortRequest request, CancellationToken cancellationToken);

@@ -14,6 +14,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
     private readonly Lock gate = new();
     private readonly Dictionary<string, Entry> entries = new(StringComparer.Ordinal);
     private readonly RoundRobinCounters turns = new();
+    private readonly TokenChunks chunks = new();
     private readonly HostFleet scripts;
     private readonly IEngineConnector connector;
     private readonly FleetSettings settings;
@@ -245,7 +246,7 @@ public sealed partial class EngineFleet : IAsyncDisposable
         lock (gate)
         {
             var member = new EngineMember(id, origin, address, labels, time.GetUtcNow());
-            var entry = new Entry(member, new HostEngine(member, settings, time));
+            var entry = new Entry(member, new HostEngine(member, settings, chunks, time));
             return entries.TryAdd(id, entry) ? entry : throw new FleetException(FleetProblem.AlreadyThere, $"There is an engine '{id}' already; give the new one another id.");
         }
     }

@@ -1,5 +1,7 @@
+using System.Runtime.CompilerServices;
 using ScriptedServe.Contracts;
 using ScriptedServe.Host.Requests;
+using ScriptedServe.Host.Scripts;
 using ScriptedServe.Scripting;
 using ScriptedServe.Scripting.Runtime;
 using Wire = ScriptedServe.Contracts.V1;
@@ -12,7 +14,7 @@ namespace ScriptedServe.Host.Engines;
 /// soon as that returns.
 /// </summary>
 internal sealed class GenerateStream(HostEngine engine, HostRequest request, HostReservation? reservation, int? begin, CallArguments given, Sampling sampling)
-    : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>, IRequestHold
+    : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>, IHostStream, IRequestHold
 {
     private const int Idle = 0;
     private const int Moving = 1;
@@ -23,7 +25,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
     private CancellationToken listener;
     private EngineCall? call;
     private WorkInFlight.Ticket? work;
-    private IAsyncEnumerator<Wire.GenerateChunk>? chunks;
+    private IAsyncEnumerator<GenerateItem>? chunks;
     private CancellationTokenRegistration listenerGone;
     private bool finished;
     private bool settled;
@@ -50,6 +52,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
         return this;
     }
 
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public async ValueTask<bool> MoveNextAsync()
     {
         switch (Interlocked.CompareExchange(ref state, Moving, Idle))
@@ -132,7 +135,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             throw new RpcException(RpcStatus.FailedPrecondition, "the reservation has been released or used already");
         }
 
-        chunks = call.Api.StartGenerateAsync(ToWire(useReservation), call.Token).GetAsyncEnumerator(call.Token);
+        chunks = call.Api.StreamGenerateAsync(ToWire(useReservation), call.Token).GetAsyncEnumerator(call.Token);
     }
 
     private Wire.StartGenerateRequest ToWire(bool useReservation)
@@ -157,20 +160,21 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
         return wire;
     }
 
-    private void Take(Wire.GenerateChunk wire)
+    private void Take(GenerateItem item)
     {
         call!.Progressed();
-        Current = WireMapping.ToChunk(wire);
-        if (outputTokens == 0 && wire.TokenIds.Count > 0)
+        Current = item.Chunk is null ? engine.Chunks.Of(item.Token) : WireMapping.ToChunk(item.Chunk);
+        if (outputTokens == 0 && !Current.Tokens.IsEmpty)
         {
             work!.PrefillDone();
             call.Trace.FirstTokenMs = request.Trace.ElapsedMs;
         }
 
-        outputTokens += wire.TokenIds.Count;
+        outputTokens += Current.Tokens.Length;
         call.Trace.OutputTokens = outputTokens;
         if (Current.FinishReason is not null)
         {
+            var wire = item.Chunk!;
             finished = true;
             call.Trace.CachedTokens = wire.Usage?.CachedTokens;
             call.Trace.ComputedTokens = wire.Usage is { } usage ? Math.Max(0, request.Length - usage.CachedTokens) : null;

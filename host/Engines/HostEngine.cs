@@ -9,13 +9,15 @@ using Wire = ScriptedServe.Contracts.V1;
 namespace ScriptedServe.Host.Engines;
 
 /// <summary>An engine as scripts call it: checks what the script passes, makes the wire call, keeps trace, load and the request's holds.</summary>
-internal sealed class HostEngine(EngineMember member, FleetSettings settings, TimeProvider time) : Engine
+internal sealed class HostEngine(EngineMember member, FleetSettings settings, TokenChunks chunks, TimeProvider time) : Engine
 {
     public EngineMember Member { get; } = member;
 
     public FleetSettings Settings { get; } = settings;
 
     public TimeProvider Time { get; } = time;
+
+    public TokenChunks Chunks { get; } = chunks;
 
     public override string Id => Member.Id;
 

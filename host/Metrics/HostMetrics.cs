@@ -43,6 +43,7 @@ internal sealed class HostMetrics : IRequestObserver
             OfLoad("preemptions", "Sequences preempted since the engine's start.", load => load.Preemptions),
             new Gauge("scriptedserve_engine_calls_in_flight", "This host's own calls and unused reservations.", () => fleet.Members.Select(member => ((string[])[member.Id], (double)member.Work.Calls)), "engine"),
             .. figures is null ? [] : VersionMetrics.Of(figures),
+            .. ProcessGauges.All,
         ];
 
         Gauge OfLoad(string name, string help, Func<Wire.EngineLoad, double> value) => new(

@@ -8,6 +8,7 @@ internal sealed class ChatFormat(ResponseHead head, ITokenizer tokenizer, bool w
     : ResponseFormat(head, tokenizer, withLogprobs, withUsageField)
 {
     private readonly bool[] _hasBegun = new bool[choices];
+    private readonly EventTemplate?[] _plain = new EventTemplate?[choices];
 
     protected override string ObjectName => "chat.completion";
 
@@ -15,25 +16,28 @@ internal sealed class ChatFormat(ResponseHead head, ITokenizer tokenizer, bool w
 
     public override void WritePiece(SseWriter sse, in Piece piece)
     {
-        if (!_hasBegun[piece.Choice])
+        var index = piece.Choice;
+        if (!_hasBegun[index])
         {
-            _hasBegun[piece.Choice] = true;
-            var role = BeginDelta(sse, piece.Choice);
-            role.WriteString("role"u8, "assistant"u8);
-            role.WriteString("content"u8, ""u8);
-            EndDelta(sse, role, null, null);
+            _hasBegun[index] = true;
+            WriteEvent(sse.BeginEvent(), index, "assistant", "", null, null);
+            sse.EndEvent();
         }
 
-        if (piece.Text.Length > 0 || piece.Tokens.Count > 0)
+        if (piece.Tokens.Count > 0)
         {
-            var content = BeginDelta(sse, piece.Choice);
-            content.WriteString("content"u8, piece.Text);
-            EndDelta(sse, content, piece.Tokens, null);
+            WriteEvent(sse.BeginEvent(), index, null, piece.Text, piece.Tokens, null);
+            sse.EndEvent();
+        }
+        else if (piece.Text.Length > 0)
+        {
+            sse.Write(_plain[index] ??= NewTemplate(index), piece.Text);
         }
 
         if (piece.FinishReason is not null)
         {
-            EndDelta(sse, BeginDelta(sse, piece.Choice), null, piece.FinishReason);
+            WriteEvent(sse.BeginEvent(), index, null, null, null, piece.FinishReason);
+            sse.EndEvent();
         }
     }
 
@@ -84,15 +88,24 @@ internal sealed class ChatFormat(ResponseHead head, ITokenizer tokenizer, bool w
         json.WriteEndArray();
     }
 
-    private Utf8JsonWriter BeginDelta(SseWriter sse, int index)
-    {
-        var json = BeginChoiceEvent(sse, index);
-        json.WriteStartObject("delta"u8);
-        return json;
-    }
+    private EventTemplate NewTemplate(int index) => EventTemplate.Of("content", json => WriteEvent(json, index, null, "", [], null));
 
-    private void EndDelta(SseWriter sse, Utf8JsonWriter json, IReadOnlyList<TokenEntry>? tokens, string? finishReason)
+    /// <param name="content">Null for none, as at the end.</param>
+    /// <param name="tokens">Null where the event has no log-probabilities though others of the stream have.</param>
+    private void WriteEvent(Utf8JsonWriter json, int index, string? role, string? content, IReadOnlyList<TokenEntry>? tokens, string? finishReason)
     {
+        BeginChoice(json, index);
+        json.WriteStartObject("delta"u8);
+        if (role is not null)
+        {
+            json.WriteString("role"u8, role);
+        }
+
+        if (content is not null)
+        {
+            json.WriteString("content"u8, content);
+        }
+
         json.WriteEndObject();
         if (tokens is null)
         {
@@ -103,6 +116,6 @@ internal sealed class ChatFormat(ResponseHead head, ITokenizer tokenizer, bool w
             WriteLogprobsField(json, tokens);
         }
 
-        EndChoiceEvent(sse, json, finishReason);
+        EndChoice(json, finishReason);
     }
 }

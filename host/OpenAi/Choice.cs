@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Text;
 using ScriptedServe.Scripting;
@@ -22,7 +21,7 @@ internal sealed class Choice(int index, RunningRequest running, ITokenizer token
     private readonly IIncrementalDecoder _decoder = tokenizer.CreateDecoder();
     private readonly StopMatcher _stop = new(stops);
     private readonly List<(TokenEntry Entry, int Start)> _entries = [];
-    private readonly StringBuilder _text = new();
+    private readonly TextParts _text = new();
     private int _decodedLength;
     private int _decodedCharacters;
     private int _emittedLength;
@@ -148,8 +147,7 @@ internal sealed class Choice(int index, RunningRequest running, ITokenizer token
     /// <summary>The gathered text, with the tokens whose text has begun in it; at the end all tokens but those cut off by a stop string.</summary>
     private Piece TakePiece(string? finish)
     {
-        var text = _text.ToString();
-        _text.Clear();
+        var text = _text.Take();
         _emittedLength += text.Length;
         if (_entries.Count == 0)
         {

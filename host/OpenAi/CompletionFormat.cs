@@ -9,6 +9,7 @@ internal sealed class CompletionFormat(ResponseHead head, ITokenizer tokenizer, 
     : ResponseFormat(head, tokenizer, withLogprobs, withUsageField)
 {
     private readonly bool[] _hasBegun = new bool[echoes.Count];
+    private readonly EventTemplate?[] _plain = new EventTemplate?[echoes.Count];
 
     protected override string ObjectName => "text_completion";
 
@@ -16,11 +17,16 @@ internal sealed class CompletionFormat(ResponseHead head, ITokenizer tokenizer, 
 
     public override void WritePiece(SseWriter sse, in Piece piece)
     {
-        var json = BeginChoiceEvent(sse, piece.Choice);
-        json.WriteString("text"u8, _hasBegun[piece.Choice] ? piece.Text : echoes[piece.Choice] + piece.Text);
-        _hasBegun[piece.Choice] = true;
-        WriteLogprobsField(json, piece.Tokens);
-        EndChoiceEvent(sse, json, piece.FinishReason);
+        var index = piece.Choice;
+        if (_hasBegun[index] && !WithLogprobs && piece.FinishReason is null)
+        {
+            sse.Write(_plain[index] ??= NewTemplate(index), piece.Text);
+            return;
+        }
+
+        WriteEvent(sse.BeginEvent(), index, _hasBegun[index] ? piece.Text : echoes[index] + piece.Text, piece.Tokens, piece.FinishReason);
+        sse.EndEvent();
+        _hasBegun[index] = true;
     }
 
     protected override void WriteChoice(Utf8JsonWriter json, int index, ChoiceText choice)
@@ -59,6 +65,16 @@ internal sealed class CompletionFormat(ResponseHead head, ITokenizer tokenizer, 
         }
 
         json.WriteEndArray();
+    }
+
+    private EventTemplate NewTemplate(int index) => EventTemplate.Of("text", json => WriteEvent(json, index, "", [], null));
+
+    private void WriteEvent(Utf8JsonWriter json, int index, string text, IReadOnlyList<TokenEntry> tokens, string? finishReason)
+    {
+        BeginChoice(json, index);
+        json.WriteString("text"u8, text);
+        WriteLogprobsField(json, tokens);
+        EndChoice(json, finishReason);
     }
 
     /// <summary>Keyed by text, so of tokens that look the same only the likeliest is shown; the chosen token always is.</summary>

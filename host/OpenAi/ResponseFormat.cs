@@ -80,17 +80,15 @@ internal abstract class ResponseFormat(ResponseHead head, ITokenizer tokenizer, 
     /// <summary>Content of the logprobs object.</summary>
     protected abstract void WriteLogprobs(Utf8JsonWriter json, IReadOnlyList<TokenEntry> tokens);
 
-    protected Utf8JsonWriter BeginChoiceEvent(SseWriter sse, int index)
+    protected void BeginChoice(Utf8JsonWriter json, int index)
     {
-        var json = sse.BeginEvent();
         WriteHead(json, StreamObjectName);
         json.WriteStartArray("choices"u8);
         json.WriteStartObject();
         json.WriteNumber("index"u8, index);
-        return json;
     }
 
-    protected void EndChoiceEvent(SseWriter sse, Utf8JsonWriter json, string? finishReason)
+    protected void EndChoice(Utf8JsonWriter json, string? finishReason)
     {
         json.WriteString("finish_reason"u8, finishReason);
         json.WriteEndObject();
@@ -101,7 +99,6 @@ internal abstract class ResponseFormat(ResponseHead head, ITokenizer tokenizer, 
         }
 
         json.WriteEndObject();
-        sse.EndEvent();
     }
 
     protected void WriteLogprobsField(Utf8JsonWriter json, IReadOnlyList<TokenEntry> tokens)

@@ -1,4 +1,5 @@
 using System.IO.Pipelines;
+using System.Runtime.CompilerServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
@@ -29,18 +30,46 @@ internal sealed class SseWriter(PipeWriter body) : IDisposable
         Write("\n\n"u8);
     }
 
+    /// <summary>An event that differs from others of its kind in one text.</summary>
+    public void Write(EventTemplate template, string text)
+    {
+        // Every character may take six bytes as JSON, as in \u0000.
+        var before = template.Before;
+        var after = template.After;
+        var bytes = body.GetSpan(before.Length + (6 * text.Length) + after.Length);
+        before.CopyTo(bytes);
+        var written = before.Length + EventTemplate.Escape(text, bytes[before.Length..]);
+        after.CopyTo(bytes[written..]);
+        written += after.Length;
+        body.Advance(written);
+        UnflushedBytes += written;
+    }
+
     public void Done() => Write("data: [DONE]\n\n"u8);
 
-    public async ValueTask FlushAsync(CancellationToken cancellationToken)
+    public ValueTask FlushAsync(CancellationToken cancellationToken)
     {
-        if (UnflushedBytes > 0)
+        if (UnflushedBytes == 0)
         {
-            UnflushedBytes = 0;
-            await body.FlushAsync(cancellationToken);
+            return ValueTask.CompletedTask;
         }
+
+        UnflushedBytes = 0;
+        var flush = body.FlushAsync(cancellationToken);
+        if (flush.IsCompletedSuccessfully)
+        {
+            // Taken, as a pooled source wants it.
+            _ = flush.Result;
+            return ValueTask.CompletedTask;
+        }
+
+        return AwaitAsync(flush);
     }
 
     public void Dispose() => _json.Dispose();
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    private static async ValueTask AwaitAsync(ValueTask<FlushResult> flush) => await flush;
 
     private void Write(ReadOnlySpan<byte> bytes)
     {

@@ -20,7 +20,8 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     private CancellationTokenSource? deadline;
     private CancellationToken client;
     private IAsyncEnumerator<Chunk>? script;
-    private Task<bool>? move;
+    private ScriptMove? move;
+    private Task? closing;
     private Exception? failure;
     private RouterStreamCheck? check;
     private IRequestRecording? recording;
@@ -68,6 +69,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         recording = runner.Recorder?.Begin((lease.Name, lease.Version), spec, request);
         try
         {
+            move = new ScriptMove(scope.Token);
             script = lease.HandleRequest(request, trace).GetAsyncEnumerator(scope.Token);
         }
         catch (Exception e)
@@ -77,19 +79,21 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     }
 
     /// <summary>Step 2: the next chunk that says something, or null at the end.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     private async ValueTask<Chunk?> AdvanceAsync()
     {
         try
         {
             while (true)
             {
-                if (!await MoveAsync())
+                // A script that waits for something of its own does not hold up a client that left.
+                if (!await move!.WaitAsync(script!.MoveNextAsync()))
                 {
                     check!.Ended();
                     return null;
                 }
 
-                if (check!.Accept(script!.Current) is { } chunk)
+                if (check!.Accept(script.Current) is { } chunk)
                 {
                     return chunk;
                 }
@@ -102,21 +106,6 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         {
             throw Failed(e);
         }
-    }
-
-    private async ValueTask<bool> MoveAsync()
-    {
-        var next = script!.MoveNextAsync();
-        if (next.IsCompletedSuccessfully)
-        {
-            return next.Result;
-        }
-
-        // A script that waits for something of its own does not hold up a client that left.
-        move = next.AsTask();
-        var moved = await move.WaitAsync(scope!.Token);
-        move = null;
-        return moved;
     }
 
     /// <summary>What the caller of Chunks is told: see <see cref="RunningRequest.Chunks"/>.</summary>
@@ -155,6 +144,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         finally
         {
             Settle();
+            move?.Dispose();
             deadline?.Dispose();
             scope?.Dispose();
             if (scriptEnded)
@@ -176,10 +166,11 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
             return true;
         }
 
-        if (move is not null)
+        if (move!.Left is { } left)
         {
-            await ((Task)move).WaitAsync(runner.Settings.Patience, runner.Time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (!move.IsCompleted)
+            closing = left;
+            await left.WaitAsync(runner.Settings.Patience, runner.Time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (!left.IsCompleted)
             {
                 return false;
             }
@@ -187,8 +178,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
 
         try
         {
-            var closing = script.DisposeAsync().AsTask();
-            move = WithResult(closing);
+            closing = script.DisposeAsync().AsTask();
             await closing.WaitAsync(runner.Settings.Patience, runner.Time);
             return true;
         }
@@ -206,7 +196,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
 
     private async Task UnpinWhenScriptEndsAsync()
     {
-        await ((Task)move!).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await closing!.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         lease.Dispose();
     }
 
@@ -234,10 +224,4 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         EngineException { EngineId: "" } when runner.HostStopping.IsCancellationRequested => RequestFault.Stopping,
         _ => RequestFaults.Of(failed),
     };
-
-    private static async Task<bool> WithResult(Task task)
-    {
-        await task;
-        return false;
-    }
 }

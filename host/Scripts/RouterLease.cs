@@ -24,8 +24,12 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
     /// <summary>The script's stream, entered through its scope each time; it counts the script's failures and refers to nothing after its end.</summary>
     private sealed class Stream(RouterVersion version, ScriptScope scope, Request request) : IAsyncEnumerable<Chunk>, IAsyncEnumerator<Chunk>
     {
+        private static readonly ContextCallback s_move = static stream => ((Stream)stream!).MoveInFlow();
+
         private IAsyncEnumerator<Chunk>? _inner;
         private CancellationToken _cancellationToken;
+        private ExecutionContext? _flow;
+        private ValueTask<bool> _move;
         private bool _started;
 
         public Chunk Current => (_inner ?? throw new InvalidOperationException("The stream is not at a chunk")).Current;
@@ -46,19 +50,28 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
         {
             try
             {
-                scope.Enter();
-                _inner ??= (version.Script.HandleRequest(request) ?? throw new InvalidOperationException($"{version.Label}: HandleRequest returned null"))
-                    .GetAsyncEnumerator(_cancellationToken);
-                var move = _inner.MoveNextAsync();
-                return move.IsCompletedSuccessfully ? move : Watch(move);
+                if (_inner is IHostStream)
+                {
+                    return Counting(_inner.MoveNextAsync());
+                }
+
+                if (_flow is not null)
+                {
+                    // The flow as it was at first: entering it anew would make a context each time.
+                    ExecutionContext.Run(_flow, s_move, this);
+                }
+                else
+                {
+                    MoveFirst();
+                }
+
+                var move = _move;
+                _move = default;
+                return Counting(move);
             }
             catch (Exception e) when (Counted(e))
             {
                 throw;
-            }
-            finally
-            {
-                scope.Leave();
             }
         }
 
@@ -81,6 +94,39 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
                 scope.Leave();
             }
         }
+
+        private void MoveFirst()
+        {
+            scope.Enter();
+            try
+            {
+                _flow = ExecutionContext.Capture();
+                _inner = (version.Script.HandleRequest(request) ?? throw new InvalidOperationException($"{version.Label}: HandleRequest returned null"))
+                    .GetAsyncEnumerator(_cancellationToken);
+                Keep(_inner.MoveNextAsync());
+            }
+            finally
+            {
+                scope.Leave();
+            }
+        }
+
+        private void MoveInFlow()
+        {
+            scope.Enter();
+            try
+            {
+                Keep((_inner ?? throw new ObjectDisposedException(nameof(Stream))).MoveNextAsync());
+            }
+            finally
+            {
+                scope.Leave();
+            }
+        }
+
+        private void Keep(ValueTask<bool> move) => _move = move;
+
+        private ValueTask<bool> Counting(ValueTask<bool> move) => move.IsCompletedSuccessfully ? move : Watch(move);
 
         [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
         private async ValueTask<bool> Watch(ValueTask<bool> move)

@@ -31,6 +31,30 @@ internal sealed record FrameRules(string Receives, RpcStatus Malformed, RpcStatu
 
     public static FrameRules ForClient(int maxMessageBytes) =>
         new("reply", RpcStatus.Internal, RpcStatus.Internal, maxMessageBytes);
+
+    /// <summary>The size that a frame's header tells.</summary>
+    /// <exception cref="RpcException">Compressed, too large or no header.</exception>
+    public int MessageBytes(ReadOnlySpan<byte> header)
+    {
+        if (header[0] != 0)
+        {
+            throw header[0] == 1
+                ? new RpcException(Compressed, $"The {Receives} is compressed; only the identity encoding is supported.")
+                : new RpcException(Malformed, $"The {Receives} has a frame with flags {header[0]}; expected 0 or 1.");
+        }
+
+        var messageBytes = BinaryPrimitives.ReadUInt32BigEndian(header[1..]);
+        return messageBytes <= MaxMessageBytes
+            ? (int)messageBytes
+            // Known from the header alone: nothing of it is buffered.
+            : throw new RpcException(RpcStatus.ResourceExhausted, $"The {Receives} has {messageBytes} bytes; the limit is {MaxMessageBytes} (fixed: no setting changes it).");
+    }
+
+    public RpcException CutOff(long bytes) =>
+        new(Malformed, $"The {Receives} ends in the middle of a message: {bytes} bytes of its frame arrived.");
+
+    public RpcException NotThe(string message, long bytes, InvalidProtocolBufferException cause) =>
+        new(Malformed, $"The {Receives} of {bytes} bytes is not a {message}: {cause.Message}", inner: cause);
 }
 
 /// <summary>Reads messages off a body, parsing in place. Not thread-safe.</summary>
@@ -55,7 +79,7 @@ internal sealed class MessageReader<T>(PipeReader body, MessageParser<T> parser,
             {
                 return buffer.IsEmpty
                     ? null
-                    : throw new RpcException(rules.Malformed, $"The {rules.Receives} ends in the middle of a message: {buffer.Length} bytes of its frame arrived.");
+                    : throw rules.CutOff(buffer.Length);
             }
 
             body.AdvanceTo(buffer.Start, buffer.End);
@@ -71,22 +95,7 @@ internal sealed class MessageReader<T>(PipeReader body, MessageParser<T> parser,
 
         Span<byte> header = stackalloc byte[MessageFrames.HeaderBytes];
         buffer.Slice(0, MessageFrames.HeaderBytes).CopyTo(header);
-        if (header[0] != 0)
-        {
-            throw header[0] == 1
-                ? new RpcException(rules.Compressed, $"The {rules.Receives} is compressed; only the identity encoding is supported.")
-                : new RpcException(rules.Malformed, $"The {rules.Receives} has a frame with flags {header[0]}; expected 0 or 1.");
-        }
-
-        var messageBytes = BinaryPrimitives.ReadUInt32BigEndian(header[1..]);
-        if (messageBytes > rules.MaxMessageBytes)
-        {
-            // Known from the header alone: nothing of it is buffered.
-            throw new RpcException(
-                RpcStatus.ResourceExhausted,
-                $"The {rules.Receives} has {messageBytes} bytes; the limit is {rules.MaxMessageBytes} (fixed: no setting changes it).");
-        }
-
+        var messageBytes = rules.MessageBytes(header);
         if (buffer.Length < MessageFrames.HeaderBytes + messageBytes)
         {
             return null;
@@ -100,7 +109,7 @@ internal sealed class MessageReader<T>(PipeReader body, MessageParser<T> parser,
         }
         catch (InvalidProtocolBufferException e)
         {
-            throw new RpcException(rules.Malformed, $"The {rules.Receives} of {messageBytes} bytes is not a {typeof(T).Name}: {e.Message}", inner: e);
+            throw rules.NotThe(typeof(T).Name, messageBytes, e);
         }
     }
 }

@@ -23,9 +23,12 @@ internal sealed class ByteLevelDecoder : DecoderStep
         return true;
     }
 
-    private sealed class Sink(TokenSink next) : TokenSink
+    internal sealed class Sink(TokenSink next) : TokenSink
     {
         private readonly Utf8Text text = new();
+
+        /// <summary>The tokens so far end in the middle of a character.</summary>
+        public bool HoldsBack => text.HoldsBack;
 
         public override void Write(ReadOnlySpan<char> part, bool isAdded)
         {
@@ -58,6 +61,9 @@ internal sealed class Utf8Text
 
     /// <summary>Bytes to be taken next.</summary>
     public List<byte> Pending { get; } = [];
+
+    /// <summary>What was taken ended in the middle of a character, whose bytes are kept.</summary>
+    public bool HoldsBack => decoder.GetCharCount([], flush: true) > 0;
 
     /// <param name="flush">No more bytes follow: a character that is not whole is given up.</param>
     /// <returns>The text that is certain; valid until the next call.</returns>

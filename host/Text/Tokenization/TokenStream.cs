@@ -9,6 +9,9 @@ internal sealed class TokenStream : IIncrementalDecoder
     private readonly bool skipsSpecial;
     private readonly TextSink text;
     private readonly TokenSink first;
+
+    /// <summary>The only step, where that is bytes to text: each token then has a text of its own.</summary>
+    private readonly ByteLevelDecoder.Sink? byteLevel;
     private bool ended;
 
     /// <param name="steps">None means that tokens are joined by spaces.</param>
@@ -18,11 +21,17 @@ internal sealed class TokenStream : IIncrementalDecoder
         this.skipsSpecial = skipsSpecial;
         text = new TextSink(separator: steps.Length == 0 ? " " : "");
         first = steps.Reverse().Aggregate((TokenSink)text, (next, step) => step.Open(next));
+        byteLevel = steps.Length == 1 ? first as ByteLevelDecoder.Sink : null;
     }
 
     public string Push(ReadOnlySpan<int> tokens)
     {
         ObjectDisposedException.ThrowIf(ended, this);
+        if (byteLevel is { HoldsBack: false } && tokens is [var only] && TextOf(only) is { } known)
+        {
+            return known;
+        }
+
         foreach (var id in tokens)
         {
             if (this.tokens.Content(id) is { } content && !(skipsSpecial && this.tokens.IsSpecial(id)))
@@ -34,6 +43,8 @@ internal sealed class TokenStream : IIncrementalDecoder
 
         return text.Drain();
     }
+
+    private string? TextOf(int id) => tokens.Content(id) is null || (skipsSpecial && tokens.IsSpecial(id)) ? "" : tokens.ByteLevelText(id);
 
     public string Flush()
     {

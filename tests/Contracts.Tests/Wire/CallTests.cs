@@ -194,6 +194,28 @@ public class CallTests
     }
 
     [Fact]
+    public async Task A_generation_streamed_as_items_has_the_same_chunks_and_failures()
+    {
+        GenerateChunk[] chunks =
+        [
+            new() { TokenIds = { 7 } }, new() { TokenIds = { 0 } }, new() { TokenIds = { int.MaxValue } }, new() { TokenIds = { 1, 2 } },
+            new() { TokenIds = { 3 }, Logprobs = { new TokenLogprob { Logprob = -1 } } }, new(),
+            new() { TokenIds = { 4 }, FinishReason = FinishReason.Stop, Usage = new() { CompletionTokens = 6 } },
+        ];
+        _engine.OnStartGenerate = (_, _) => chunks.ToAsyncEnumerable();
+        await using var server = await ServeAsync(_engine);
+        using var client = Call(server.Address);
+
+        var items = await client.StreamGenerateAsync(new(), CancellationToken.None).ToListAsync().AsTask().Within();
+        Assert.Equal(chunks, items.Select(item => item.Chunk ?? new() { TokenIds = { item.Token } }));
+        Assert.Equal([true, true, true, false, false, false, false], items.Select(item => item.Chunk is null));
+
+        _engine.OnStartGenerate = null;
+        var failed = await FailsAsync(client.StreamGenerateAsync(new() { RequestId = "count 3 fail 8 full" }, CancellationToken.None).ToListAsync().AsTask());
+        Assert.Equal((RpcStatus.ResourceExhausted, "full"), (failed.Status, failed.Message));
+    }
+
+    [Fact]
     public async Task A_reader_that_pauses_stops_the_producer_and_not_other_calls()
     {
         const int Chunks = 20_000;

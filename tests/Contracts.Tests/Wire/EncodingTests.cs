@@ -2,8 +2,10 @@ using System.Buffers;
 using System.IO.Pipelines;
 using FsCheck;
 using FsCheck.Fluent;
+using Google.Protobuf;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.Contracts.Wire;
+using ScriptedServe.Contracts.Wire.Client;
 
 namespace ScriptedServe.Contracts.Tests.Wire;
 
@@ -68,8 +70,10 @@ public class EncodingTests
             return RpcTimeout.TryParse(RpcTimeout.Format(timeout), out var parsed) && parsed >= timeout && parsed - timeout <= (timeout / 1000) + TimeSpan.FromTicks(1);
         }).QuickCheckThrowOnFailure();
 
-    [Fact]
-    public async Task Messages_are_read_whole_however_their_bytes_are_cut()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Messages_are_read_whole_however_their_bytes_are_cut(bool asReply)
     {
         var random = new Random(7);
         for (var round = 0; round < 50; round++)
@@ -79,18 +83,11 @@ public class EncodingTests
             sent.ForEach(chunk => MessageFrames.Write(bytes, chunk));
 
             var pipe = new Pipe();
-            var reader = new MessageReader<GenerateChunk>(pipe.Reader, GenerateChunk.Parser, FrameRules.ForClient(1 << 20));
             var received = new List<GenerateChunk>();
-            var reading = Task.Run(async () =>
-            {
-                while (await reader.ReadAsync(CancellationToken.None) is { } chunk)
-                {
-                    received.Add(chunk);
-                }
-            });
+            var reading = Task.Run(() => asReply ? ReadReplyAsync(pipe.Reader.AsStream(), received) : ReadAsync(pipe.Reader, received));
             for (var rest = bytes.WrittenMemory; rest.Length > 0;)
             {
-                var piece = rest[..Math.Min(rest.Length, random.Next(1, 40))];
+                var piece = rest[..Math.Min(rest.Length, random.Next(1, 4000))];
                 await pipe.Writer.WriteAsync(piece);
                 rest = rest[piece.Length..];
             }
@@ -135,10 +132,49 @@ public class EncodingTests
         Assert.Equal(service.Methods.Select(method => $"/{service.FullName}/{method.Name}").Order(), paths.Order());
     }
 
-    private static GenerateChunk RandomChunk(Random random)
+    [Fact]
+    public void A_single_token_is_told_from_every_other_chunk()
+    {
+        var random = new Random(8);
+        for (var round = 0; round < 5000; round++)
+        {
+            var chunk = RandomChunk(random, mostTokens: 3);
+            var token = chunk.TokenIds.Count == 1 && chunk.FinishReason == FinishReason.Unspecified ? chunk.TokenIds[0] : (int?)null;
+            Assert.Equal(token, SingleToken.TryRead(chunk.ToByteArray(), out var read) ? read : null);
+
+            // What is damaged is left to the parser, or means what the parser says it means.
+            var bytes = chunk.ToByteArray();
+            if (bytes.Length > 0)
+            {
+                bytes[random.Next(bytes.Length)] ^= (byte)(1 << random.Next(8));
+                Assert.True(!SingleToken.TryRead(bytes, out read) || GenerateChunk.Parser.ParseFrom(bytes).Equals(new GenerateChunk { TokenIds = { read } }));
+            }
+        }
+    }
+
+    private static async Task ReadAsync(PipeReader pipe, List<GenerateChunk> received)
+    {
+        var reader = new MessageReader<GenerateChunk>(pipe, GenerateChunk.Parser, FrameRules.ForClient(1 << 20));
+        while (await reader.ReadAsync(CancellationToken.None) is { } chunk)
+        {
+            received.Add(chunk);
+        }
+    }
+
+    private static async Task ReadReplyAsync(Stream body, List<GenerateChunk> received)
+    {
+        using var reader = new ReplyReader<GenerateChunk>(body, GenerateChunk.Parser, FrameRules.ForClient(1 << 20));
+        while (await reader.WaitAsync(CancellationToken.None))
+        {
+            received.Add(reader.Take());
+        }
+    }
+
+    private static GenerateChunk RandomChunk(Random random, int mostTokens = 3000)
     {
         var chunk = new GenerateChunk();
-        chunk.TokenIds.AddRange(Enumerable.Range(0, random.Next(0, 30)).Select(_ => random.Next()));
+        chunk.TokenIds.AddRange(Enumerable.Range(0, random.Next(0, mostTokens + 1)).Select(_ => random.Next() >> random.Next(31)));
+        chunk.FinishReason = random.Next(4) == 0 ? FinishReason.Length : FinishReason.Unspecified;
         return chunk;
     }
 }

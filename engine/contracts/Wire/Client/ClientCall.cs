@@ -1,13 +1,13 @@
 using System.Globalization;
-using System.IO.Pipelines;
 using System.Net;
 using System.Net.Http.Headers;
+using System.Runtime.CompilerServices;
 using Google.Protobuf;
 
 namespace ScriptedServe.Contracts.Wire.Client;
 
 /// <summary>
-/// One call from its request to its status: <see cref="StartAsync"/> once, then <see cref="ReadAsync"/> until it returns null.
+/// One call from its request to its status: <see cref="StartAsync"/> once, then <see cref="WaitAsync"/> and a take of what it waited for until it answers false.
 /// Disposing it before that resets the stream. Not thread-safe.
 /// </summary>
 internal sealed class ClientCall<TReply> : IDisposable
@@ -21,7 +21,7 @@ internal sealed class ClientCall<TReply> : IDisposable
     private readonly CancellationTokenSource _any;
     private readonly CancellationToken _token;
     private HttpResponseMessage? _response;
-    private MessageReader<TReply>? _replies;
+    private ReplyReader<TReply>? _replies;
 
     public ClientCall(RpcChannel channel, string path, TimeSpan? timeout, CancellationToken cancellationToken)
     {
@@ -59,7 +59,7 @@ internal sealed class ClientCall<TReply> : IDisposable
             }
 
             var body = await _response.Content.ReadAsStreamAsync(_token);
-            _replies = new(PipeReader.Create(body), parser, _channel.Frames);
+            _replies = new(body, parser, _channel.Frames);
         }
         catch (Exception e) when (e is not RpcException)
         {
@@ -67,21 +67,25 @@ internal sealed class ClientCall<TReply> : IDisposable
         }
     }
 
-    /// <summary>The next reply, or null once the status OK has arrived.</summary>
-    public async ValueTask<TReply?> ReadAsync()
+    /// <summary>Where the reply that was waited for is to be taken from.</summary>
+    public ReplyReader<TReply> Replies => _replies!;
+
+    /// <returns>True once a whole reply is here; false once the status OK has arrived.</returns>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    public async ValueTask<bool> WaitAsync()
     {
         try
         {
-            var reply = await _replies!.ReadAsync(_token);
-            if (reply is null)
+            if (await _replies!.WaitAsync(_token))
             {
-                // A Trailers-Only response has been judged by its headers.
-                var status = ReadStatus(_response!.TrailingHeaders) ?? ReadStatus(_response.Headers)
-                    ?? throw new RpcException(RpcStatus.Internal, $"{Method} ended without a gRPC status.");
-                ThrowUnlessOk(status, _response.TrailingHeaders);
+                return true;
             }
 
-            return reply;
+            // A Trailers-Only response has been judged by its headers.
+            var status = ReadStatus(_response!.TrailingHeaders) ?? ReadStatus(_response.Headers)
+                ?? throw new RpcException(RpcStatus.Internal, $"{Method} ended without a gRPC status.");
+            ThrowUnlessOk(status, _response.TrailingHeaders);
+            return false;
         }
         catch (Exception e) when (e is not RpcException)
         {
@@ -92,6 +96,7 @@ internal sealed class ClientCall<TReply> : IDisposable
     public void Dispose()
     {
         _response?.Dispose();
+        _replies?.Dispose();
         _any.Dispose();
         _deadline?.Dispose();
     }

@@ -22,6 +22,9 @@ public sealed class EngineClient(EngineAddress address, EngineClientOptions opti
     public IAsyncEnumerable<GenerateChunk> StartGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken) =>
         _channel.ServerStreamingAsync(EngineMethods.StartGenerate, request, GenerateChunk.Parser, _deadlines.StartGenerate, cancellationToken);
 
+    public IAsyncEnumerable<GenerateItem> StreamGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken) =>
+        _channel.GenerateAsync(EngineMethods.StartGenerate, request, _deadlines.StartGenerate, cancellationToken);
+
     public Task<ReleaseReply> ReleaseAsync(ReleaseRequest request, CancellationToken cancellationToken) =>
         _channel.UnaryAsync(EngineMethods.Release, request, ReleaseReply.Parser, _deadlines.Release, cancellationToken);
 

@@ -2,6 +2,7 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using Google.Protobuf;
+using ScriptedServe.Contracts.V1;
 
 namespace ScriptedServe.Contracts.Wire.Client;
 
@@ -71,9 +72,10 @@ internal sealed class RpcChannel : IDisposable
     {
         using var call = new ClientCall<TReply>(this, path, timeout, cancellationToken);
         await call.StartAsync(request, parser);
-        var reply = await call.ReadAsync()
-            ?? throw new RpcException(RpcStatus.Internal, $"{Address}{path} ended with status OK and no reply.");
-        return await call.ReadAsync() is null
+        var reply = await call.WaitAsync()
+            ? call.Replies.Take()
+            : throw new RpcException(RpcStatus.Internal, $"{Address}{path} ended with status OK and no reply.");
+        return !await call.WaitAsync()
             ? reply
             : throw new RpcException(RpcStatus.Internal, $"{Address}{path} sent more than one reply.");
     }
@@ -84,9 +86,29 @@ internal sealed class RpcChannel : IDisposable
     {
         using var call = new ClientCall<TReply>(this, path, timeout, cancellationToken);
         await call.StartAsync(request, parser);
-        while (await call.ReadAsync() is { } reply)
+        while (await call.WaitAsync())
         {
-            yield return reply;
+            yield return call.Replies.Take();
+        }
+    }
+
+    /// <summary>As <see cref="ServerStreamingAsync"/> of chunks; those of a single token are not made into messages.</summary>
+    public async IAsyncEnumerable<GenerateItem> GenerateAsync(
+        string path, StartGenerateRequest request, TimeSpan? timeout, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var call = new ClientCall<GenerateChunk>(this, path, timeout, cancellationToken);
+        await call.StartAsync(request, GenerateChunk.Parser);
+        while (await call.WaitAsync())
+        {
+            if (SingleToken.TryRead(call.Replies.Message, out var token))
+            {
+                call.Replies.Skip();
+                yield return new GenerateItem(token, null);
+            }
+            else
+            {
+                yield return new GenerateItem(0, call.Replies.Take());
+            }
         }
     }
 

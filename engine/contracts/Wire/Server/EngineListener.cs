@@ -7,6 +7,8 @@ namespace ScriptedServe.Contracts.Wire.Server;
 /// <summary>Makes Kestrel listen where an engine is to be reached.</summary>
 public static class EngineListener
 {
+    private const int MaxStreams = 2048;
+
     /// <summary>Listens for HTTP/2 without TLS, with the limits that long streams need. A socket file left by a dead process is replaced.</summary>
     /// <exception cref="IOException">Another process listens on the socket, or the file there is no socket.</exception>
     public static void ListenEngine(this KestrelServerOptions kestrel, EngineAddress address)
@@ -14,6 +16,8 @@ public static class EngineListener
         kestrel.AddServerHeader = false;
         // One stream whose reader pauses must not cost the others their connection; a reader that is gone is found by pings.
         kestrel.Limits.MinResponseDataRate = null;
+        // Streams of one connection share packets, and a caller with more than this opens another.
+        kestrel.Limits.Http2.MaxStreamsPerConnection = MaxStreams;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(20);
         kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
 
