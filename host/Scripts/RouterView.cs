@@ -26,7 +26,8 @@ internal sealed class RouterView(RoutersInForce routers, VersionRetirement retir
             all == 0 ? 0 : (double)counts.Requests / all,
             Traffic(slot, number),
             [.. slot.Route.Labels.Where(label => label.Value == number).Select(label => label.Key)],
-            live?.Options?.Values ?? slot.Route.Options.GetValueOrDefault(number) ?? NoOptions) { PlansSkipped = counts.PlansSkipped };
+            live?.Options?.Values ?? slot.Route.Options.GetValueOrDefault(number) ?? NoOptions)
+        { PlansSkipped = counts.PlansSkipped };
     }
 
     /// <summary>Of the load on this host if that failed, else of the one where it was given.</summary>
