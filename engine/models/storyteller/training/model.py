@@ -8,7 +8,7 @@ from torch.nn import functional as F
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 192, "intermediate_size": 512,
     "num_hidden_layers": 5, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 32, "hidden_act": "silu",
-    "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None,
+    "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "rope_scaling": None,
     "tie_word_embeddings": True, "vocab_size": 2048, "attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False,
     "initializer_range": 0.02, "pretraining_tp": 1, "use_cache": True, "torch_dtype": "bfloat16",
 }
@@ -119,6 +119,46 @@ class Llama(nn.Module):
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     std /= math.sqrt(2 * c["num_hidden_layers"])
                 nn.init.normal_(p, 0.0, std)
+
+    @torch.no_grad()
+    def look_back(self):
+        """Start with heads that look back, as names in a story and words to be said again need them.
+
+        Heads of the first layer see the token before, and the one before that. With their help heads of the second layer
+        find earlier places that followed the same token, and read what came there. Training finds such heads by
+        itself, but only after far more tokens than an hour of two cores can see.
+        """
+        c = self.c
+        d, scale = c["head_dim"], c["initializer_range"]
+        group = c["num_attention_heads"] // c["num_key_value_heads"]
+        first, second = self.model.layers[0].self_attn, self.model.layers[1].self_attn
+        fast = 3  # the fastest turning pairs of RoPE tell neighbours apart; the slow half keeps its angle over a whole story
+        freq = 1.0 / (c["rope_theta"] ** (torch.arange(0, d, 2, dtype=torch.float64)[:fast] / d))
+        slow = [i for i in range(d) if i % (d // 2) >= d // 4]
+        embed = self.model.embed_tokens.weight
+        own = nn.init.orthogonal_(torch.empty(c["hidden_size"], c["num_key_value_heads"] * d))  # where copies go: tokens start without a part there
+        own[0] = 0
+        embed -= embed @ own @ own.T
+        embed[:, 0] = 4 * scale  # the same for every token: what the first heads ask and answer with
+        first.o_proj.weight *= 0.1  # what the values of the copying heads say to the other heads is of no use yet
+        second.o_proj.weight *= 0.1
+        for kv in range(c["num_key_value_heads"]):
+            keys = slice(kv * d, (kv + 1) * d)
+            first.k_proj.weight[kv * d:kv * d + fast, 0] = 1.7
+            nn.init.orthogonal_(first.v_proj.weight[keys])
+            first.v_proj.weight[keys, 0] = 0
+            nn.init.orthogonal_(second.v_proj.weight[keys])
+            second.v_proj.weight[keys, 0] = 0
+            for back in (1, 2):
+                at = (kv * group + back - 1) * d
+                out = own[:, keys]
+                first.q_proj.weight[at:at + fast, 0] = 1.7 * torch.cos(back * freq).float()
+                first.q_proj.weight[at + d // 2:at + d // 2 + fast, 0] = -1.7 * torch.sin(back * freq).float()
+                if back == 1:
+                    first.o_proj.weight[:, at:at + d] = scale * out
+                    second.k_proj.weight[[kv * d + i for i in slow]] = 2 * out.T[slow]
+                    second.q_proj.weight[[at + i for i in slow]] = 2 * first.v_proj.weight[keys][slow]
+                    second.o_proj.weight[:, at:at + d] = 2 * scale * second.v_proj.weight[keys].T
 
     def tables(self, t, dtype):
         if (t, dtype) not in self._tables:

@@ -69,6 +69,38 @@ def batch(data, name, rng, rows, length, aligned=0.8):
     return torch.from_numpy(out)
 
 
+def said_twice(rng, rows, length):
+    """Rows of random tokens, each followed by itself: what comes is known only by looking back."""
+    half = rng.integers(0, VOCAB, (rows, length // 2))
+    return torch.from_numpy(np.concatenate([half, half], axis=1))
+
+
+def again_loss(model, x):
+    """The loss where such rows are known: from the second token of the second half on."""
+    half = x.shape[1] // 2
+    logits = model(x[:, :-1])[:, half:]
+    return F.cross_entropy(logits.reshape(-1, VOCAB), x[:, half + 1:].reshape(-1))
+
+
+def learn_to_look_back(model, rng, lr, step_tokens):
+    """Train on random rows said twice until the second halves are known; returns the steps that it took."""
+    adam = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
+    for step in range(1, 401):
+        for group in adam.param_groups:
+            group["lr"] = lr * min(1.0, step / 30)
+        length = 2 * int(rng.integers(8, 65))
+        x = said_twice(rng, max(1, step_tokens // length), length)
+        loss = again_loss(model, x)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        if step % 10 == 0:
+            print("looking back: step %d loss %.3f" % (step, loss.item()), flush=True)
+        if loss.item() < 0.15:
+            break
+    return step
+
+
 def loss_of(model, x):
     logits = model(x[:, :-1])
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), x[:, 1:].reshape(-1))
@@ -127,6 +159,7 @@ def main():
     ap.add_argument("--resume", default="", help="weights to go on from (the optimizers start afresh)")
     ap.add_argument("--from-share", type=float, default=0.0, help="where in the schedule to begin, for example 0.3 after a stop")
     ap.add_argument("--step-tokens", type=int, default=4096, help="tokens in a step")
+    ap.add_argument("--lr", type=float, default=0.01, help="learning rate of the matrices")
     ap.add_argument("--threads", type=int, default=2)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
@@ -138,14 +171,18 @@ def main():
     model = Llama(CONFIG)
     if args.resume:
         model.load_state_dict(torch.load(args.resume))
+    else:
+        model.look_back()
+        print("looks back after %d steps, %.0f s" % (learn_to_look_back(model, rng, 2e-3, 2048), time.time() - began), flush=True)
+        torch.save(model.state_dict(), os.path.join(args.work, "model.pt"))
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
     print("parameters %d" % sum(p.numel() for p in model.parameters()), flush=True)
-    muon = Muon(matrices, lr=0.02)
+    muon = Muon(matrices, lr=args.lr)
     adam = torch.optim.AdamW(others, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0)
     began, total = time.time(), args.minutes * 60
     step = tokens = 0
-    mean, saved, shown = None, 0.0, 0.0
+    mean, known, saved, shown = None, None, 0.0, 0.0
     log = open(os.path.join(args.work, "log.csv"), "a")
     while True:
         elapsed = time.time() - began
@@ -170,8 +207,9 @@ def main():
             length, long = 1024, 0.4
         else:
             length, long = 2047, 0.8
-        x = batch(data, "long" if rng.random() < long else "short", rng, max(1, round(args.step_tokens / length)), length)
-        loss = loss_of(model, x)
+        rows, again = max(1, round(args.step_tokens / length)), share < 0.6 and rng.random() < 0.1
+        x = said_twice(rng, rows, length) if again else batch(data, "long" if rng.random() < long else "short", rng, rows, length)
+        loss = again_loss(model, x) if again else loss_of(model, x)
         for p in model.parameters():
             p.grad = None
         loss.backward()
@@ -182,12 +220,16 @@ def main():
         adam.step()
         step += 1
         tokens += x.numel() - x.shape[0]
+        if again:
+            known = loss.item() if known is None else 0.8 * known + 0.2 * loss.item()
+            continue
         mean = loss.item() if mean is None else 0.97 * mean + 0.03 * loss.item()
         if not math.isfinite(mean):
             raise SystemExit("the loss is not finite")
         if elapsed - shown > 15:
             shown = elapsed
-            print("step %d tokens %d seconds %.0f loss %.4f rate %.0f/s lr %.3f" % (step, tokens, elapsed, mean, tokens / max(elapsed, 1), scale), flush=True)
+            print("step %d tokens %d seconds %.0f loss %.4f said again %.3f rate %.0f/s lr %.3f"
+                  % (step, tokens, elapsed, mean, known or 0, tokens / max(elapsed, 1), scale), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The corpus of the Storyteller model: all text is drawn from a seed."""
 import random
 
-from . import chat, facts, stories
+from . import chat, facts, recall, stories
 from . import words as W
 from .grammar import capital
 
@@ -39,8 +39,8 @@ def statements(rng):
 
 def short_document(rng):
     """One document of the usual size."""
-    kind = rng.choices(["story", "tiny", "chat", "qa", "facts", "poem", "letter", "weather", "describe"],
-                       [27, 6, 46, 7, 4, 3, 3, 2, 2])[0]
+    kind = rng.choices(["story", "tiny", "chat", "qa", "facts", "poem", "letter", "weather", "describe", "recall"],
+                       [28, 7, 46, 7, 4, 3, 3, 2, 2, 5])[0]
     if kind == "story":
         return stories.story(rng, short=rng.random() < 0.25)
     if kind == "tiny":
@@ -56,6 +56,8 @@ def short_document(rng):
         return rng.choice(["", "A poem about %s\n\n" % topic, capital(topic) + "\n\n"]) + text
     if kind == "letter":
         return stories.letter(rng)
+    if kind == "recall":
+        return recall.document(rng)
     if kind == "weather":
         return stories.weather(rng)
     return "\n".join(stories.describe(rng) for _ in range(rng.randint(1, 4)))

@@ -1,5 +1,6 @@
 """Conversations in the chat format, from one turn to dozens."""
 from . import words as W
+from . import recall
 from .facts import any_fact, arithmetic, a_list
 from .grammar import article, capital, expand
 from . import stories as S
@@ -62,6 +63,11 @@ def echo(rng):
     phrase = rng.choice(["%s", "hello %s", "the %s is here", "I like " + article(word), "one %s"])
     phrase = phrase % word if "%s" in phrase else phrase
     return [user(rng.choice(["Repeat after me: %s", "Say \"%s\".", "Please say: %s", "Say %s"]) % phrase), bot(capital(phrase) + rng.choice(["", "."]))]
+
+
+def again(rng):
+    prompt, answer = recall.turn(rng)
+    return [user(prompt), bot(answer)]
 
 
 def fact(rng):
@@ -231,7 +237,7 @@ def follow_up(rng):
 def turns(rng, n):
     """About n exchanges."""
     memory, out = Memory(), []
-    told = rng.random() < (0.3 if n < 2 else 0.6)
+    told = rng.random() < (0.1 if n < 2 else 0.6)
     while len(out) < 2 * n:
         i = len(out) // 2
         if i == 0 and rng.random() < (0.12 if n == 1 else 0.35):
@@ -245,7 +251,7 @@ def turns(rng, n):
         elif i >= 1 and i == n - 1 and rng.random() < 0.25:
             part = thanks(rng)
         else:
-            part = rng.choices([fact, story_request, text_request, unknown, identity, echo, follow_up, lambda r: memory.ask(r)], [50, 16, 8, 5, 7, 2, 6, 0.7])[0](rng)
+            part = rng.choices([fact, story_request, text_request, unknown, identity, echo, again, follow_up, lambda r: memory.ask(r)], [50, 16, 8, 5, 7, 2, 7, 6, 0.7])[0](rng)
             if n == 1 and len(part) > 2:
                 continue
         out += part
