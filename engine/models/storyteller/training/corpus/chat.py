@@ -203,7 +203,7 @@ class Memory:
         return [user(text), bot(reply)]
 
     def ask(self, rng):
-        if rng.random() < 0.12 or not self.known:
+        if rng.random() < 0.04 or not self.known:
             missing = [k for k in ("name", "age", "city") if k not in self.known]
             if missing:
                 key = rng.choice(missing)

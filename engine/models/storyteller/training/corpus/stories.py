@@ -30,9 +30,11 @@ CLOSINGS = ["The end.", "And they lived happily ever after.", "And that is the e
 THINGS = "boat cart kite wagon raft sled windmill bridge".split()
 
 
-def person(rng, taken=()):
+def person(rng, friend_of=None):
     """A story figure: name, what it is, its pronouns."""
-    name = rng.choice([n for n in W.NAMES if n not in taken])
+    others = [n for n in W.NAMES if n != friend_of]
+    # Half of the time a usual friend: a model that takes the likeliest name then gets one that is not the hero's.
+    name = W.NAMES[(W.NAMES.index(friend_of) + 17) % len(W.NAMES)] if friend_of and rng.random() < 0.5 else rng.choice(others)
     girl = name in W.GIRLS
     if rng.random() < 0.62:
         kind = rng.choice(W.STORY_ANIMALS)
@@ -49,7 +51,7 @@ def slots(rng, hero=None, kind=None, thing=None, friend=None):
         pro = ("she", "her", "her") if hero in W.GIRLS else ("he", "him", "his")
     if kind:
         k = kind
-    fname, g, fpro = person(rng, (name,))
+    fname, g, fpro = person(rng, name)
     if friend:
         fname = friend
         fpro = ("she", "her", "her") if friend in W.GIRLS else ("he", "him", "his")
