@@ -96,9 +96,12 @@ public sealed class BudgetTests
             IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);
             """;
         await using var world = await ScriptedWorld.WithAsync(Slow, limits: new ScriptLimits { PlanIntervalMs = 1000 });
+        var began = world.World.Time.GetTimestamp();
         await world.World.EventuallyAsTimePasses(() => world.Log.Lines.Count(line => line.Contains("plans", StringComparison.Ordinal)) >= 3, TimeSpan.FromMilliseconds(250));
 
-        Assert.InRange(world.Routers.List().Single().Versions[0].PlansSkipped, 8, 14);
+        // Two calls are over, of five intervals at least; how much longer each took is up to the threads of this machine, and none of it is counted twice.
+        var due = (long)world.World.Time.GetElapsedTime(began).TotalSeconds;
+        Assert.InRange(world.Routers.List().Single().Versions[0].PlansSkipped, 8, due - 2);
         Assert.DoesNotContain(world.Log.Lines, line => line.Contains("beside another", StringComparison.Ordinal));
     }
 
