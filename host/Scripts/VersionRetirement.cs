@@ -8,7 +8,10 @@ namespace ScriptedServe.Host.Scripts;
 internal sealed class VersionRetirement(Lock gate, ScriptCalls calls, ScriptLimits limits, IHostEvents events, ILogger log)
 {
     private readonly ConcurrentDictionary<RouterVersion, Task> _unloading = new();
+    private static readonly TimeSpan CollectAfter = TimeSpan.FromSeconds(1);
+    private const int CollectRounds = 3;
     private readonly List<WeakReference> _contexts = [];
+    private int _collecting;
 
     /// <summary>Versions that take no new requests and are not unloaded yet.</summary>
     public IEnumerable<RouterVersion> Draining => _unloading.Keys;
@@ -69,6 +72,22 @@ internal sealed class VersionRetirement(Lock gate, ScriptCalls calls, ScriptLimi
         }
 
         _unloading.TryRemove(version, out _);
+        if (Interlocked.Exchange(ref _collecting, 1) == 0)
+        {
+            _ = CollectContexts();
+        }
+    }
+
+    // A host that serves allocates so little that a full collection may not come for hours, and only that frees a load context. In the background,
+    // and at most once a second however often versions change; a second round takes what finalizers of the first let go.
+    private async Task CollectContexts()
+    {
+        for (var round = 0; round < CollectRounds; round++)
+        {
+            await Task.Delay(CollectAfter, calls.Clock);
+            Volatile.Write(ref _collecting, round == CollectRounds - 1 ? 0 : 1);
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, blocking: false);
+        }
     }
 
     private Task<bool> RunOnUnload(Func<CancellationToken, Task> onUnload, string label) => LoadedScript.Run(
