@@ -16,11 +16,11 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
         while (!stop.IsCancellationRequested && version.TryPin())
         {
             // The pin lasts as long as the call, and no longer than its limit: a planner that hangs cannot keep the version loaded.
-            Task? left;
+            Task over;
             var began = calls.Clock.GetTimestamp();
             try
             {
-                left = await CallOnce(stop);
+                over = await CallOnce(stop);
             }
             finally
             {
@@ -30,7 +30,7 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
             try
             {
                 await Task.Delay(interval, calls.Clock, stop);
-                await (left ?? Task.CompletedTask).WaitAsync(stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await over.WaitAsync(stop);
                 Skipped((long)(calls.Clock.GetElapsedTime(began) / interval) - 1);
             }
             catch (OperationCanceledException)
@@ -50,19 +50,27 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
         }
     }
 
-    /// <returns>The call itself if it was given up on and may still run.</returns>
-    private async Task<Task?> CallOnce(CancellationToken stop)
+    /// <returns>Ends when nothing of the call can run any more: after this returned, if the call was given up on.</returns>
+    private async Task<Task> CallOnce(CancellationToken stop)
     {
-        Task call = Task.CompletedTask;
+        var over = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         try
         {
             var plan = version.Script.PlanStrategy!;
             await LoadedScript.Run(
                 async token =>
                 {
-                    call = plan(token);
-                    await call;
-                    return true;
+                    try
+                    {
+                        // On a busy machine a call may get its thread only after it was given up on.
+                        token.ThrowIfCancellationRequested();
+                        await plan(token);
+                        return true;
+                    }
+                    finally
+                    {
+                        over.SetResult();
+                    }
                 },
                 version.Label, calls, limit, stop);
         }
@@ -77,6 +85,6 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
                 e is TimeoutException ? $"it did not end within {limit.TotalMilliseconds:0} ms (setting plan-limit-ms)" : ScriptErrors.Describe(e));
         }
 
-        return call.IsCompleted ? null : call;
+        return over.Task;
     }
 }

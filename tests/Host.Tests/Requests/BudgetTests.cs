@@ -81,21 +81,24 @@ public sealed class BudgetTests
         Assert.InRange(small.AllocatedBytes, 100, 16 << 10);
     }
 
-    [Fact]
-    public async Task A_plan_that_takes_longer_than_its_interval_is_never_called_twice_at_once_and_what_was_due_meanwhile_is_counted()
+    [Theory]
+    [InlineData("await Task.Delay(TimeSpan.FromSeconds(5), Time);", 3_600_000)]
+    [InlineData("await Task.Delay(TimeSpan.FromSeconds(5), Time);", 2_000)]
+    [InlineData("for (var until = Time.GetUtcNow().AddSeconds(5); Time.GetUtcNow() < until; ) { }", 2_000)]
+    public async Task A_plan_that_takes_longer_than_its_interval_or_limit_is_never_called_twice_at_once_and_what_was_due_meanwhile_is_counted(string takesFiveSeconds, int limitMs)
     {
-        const string Slow = """
+        var slow = $$"""
             int planning;
             async Task PlanStrategy()
             {
                 Log.Info(Interlocked.Increment(ref planning) == 1 ? "plans" : "plans beside another");
-                await Task.Delay(TimeSpan.FromSeconds(5), Time);
+                {{takesFiveSeconds}}
                 Interlocked.Decrement(ref planning);
             }
 
             IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);
             """;
-        await using var world = await ScriptedWorld.WithAsync(Slow, limits: new ScriptLimits { PlanIntervalMs = 1000 });
+        await using var world = await ScriptedWorld.WithAsync(slow, limits: new ScriptLimits { PlanIntervalMs = 1000, PlanLimitMs = limitMs, BudgetMs = 60_000 });
         var began = world.World.Time.GetTimestamp();
         await world.World.EventuallyAsTimePasses(() => world.Log.Lines.Count(line => line.Contains("plans", StringComparison.Ordinal)) >= 3, TimeSpan.FromMilliseconds(250));
 

@@ -12,6 +12,9 @@ internal sealed class FakeFleet(params FakeEngine[] engines) : RouterFleet
 
     public ConcurrentQueue<string> Calls { get; } = new();
 
+    /// <summary>The requests of all StartGenerate calls, in the order in which they began.</summary>
+    public ConcurrentQueue<Request> Generated { get; } = new();
+
     public override int Count => engines.Length;
 
     public override Engine this[int index] => engines[index];
@@ -143,6 +146,7 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
     private async IAsyncEnumerable<Chunk> Generate(Request request, KvReservation? kv, int? begin, Sampling sampling, [EnumeratorCancellation] CancellationToken stopped = default)
     {
         Note($"StartGenerate({(kv is null ? "" : "kv: " + kv.End.ToString(CultureInfo.InvariantCulture))}{(begin is null ? "" : "begin: " + begin)})");
+        Fleet?.Generated.Enqueue(request);
         Interlocked.Increment(ref generating);
         try
         {
