@@ -56,7 +56,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         config = config with { ContextLength = Math.Min(config.ContextLength, options.MaxContextTokens) };
         var endTokens = ReadEndTokens(folder, document, config.VocabSize);
         using var checkpoint = Checkpoint.Open(folder);
-        var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens);
+        var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens) { ShortContext = config.ShortContext };
         var layout = new KvLayout(
             $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}",
             config.Layers,
@@ -110,6 +110,9 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     {
         string path = Path.Combine(folder, "generation_config.json");
         var generation = File.Exists(path) ? ConfigDocument.Read(path) : null;
-        return generation?.TokenIds("eos_token_id", vocabSize) ?? config.TokenIds("eos_token_id", vocabSize) ?? [];
+        return generation?.TokenIds("eos_token_id", vocabSize)
+            ?? config.TokenIds("eos_token_id", vocabSize)
+            ?? config.Child("text_config")?.TokenIds("eos_token_id", vocabSize)
+            ?? [];
     }
 }

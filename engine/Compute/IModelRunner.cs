@@ -5,7 +5,14 @@ namespace ScriptedServe.Engine.Compute;
 /// <summary>What serving needs to know of a model, whatever computes it.</summary>
 /// <param name="Id">The model folder's name; with the weights' hash it names the KV layout.</param>
 /// <param name="EndTokenIds">Tokens that end a generation (generation_config.json, else config.json).</param>
-public sealed record ModelDescription(string Id, int VocabSize, int ContextLength, IReadOnlyList<int> EndTokenIds);
+public sealed record ModelDescription(string Id, int VocabSize, int ContextLength, IReadOnlyList<int> EndTokenIds)
+{
+    /// <summary>
+    /// Sequences of more tokens have other KV than shorter ones, from their first token on; <see cref="int.MaxValue"/> for most models, which know no
+    /// difference.
+    /// </summary>
+    public int ShortContext { get; init; } = int.MaxValue;
+}
 
 /// <summary>
 /// One sequence's share of a step: <see cref="Count"/> consecutive tokens whose KV is computed now. Rows of a step are the slices'
@@ -18,6 +25,12 @@ public sealed record ModelDescription(string Id, int VocabSize, int ContextLengt
 public readonly record struct StepSlice(ReadOnlyMemory<int> Tokens, int Position, ReadOnlyMemory<int> Pages, bool WantsLogits)
 {
     public int Count => Tokens.Length;
+
+    /// <summary>
+    /// The sequence is computed as one of more tokens than <see cref="ModelDescription.ShortContext"/>, as all its KV before was; it must be where
+    /// the slice wants logits of such a sequence. Without effect on models that have no such length.
+    /// </summary>
+    public bool LongContext { get; init; }
 }
 
 /// <summary>Told by a runner, on its own thread and in layer order, that the KV of all of the step's tokens is in the pool for this layer.</summary>

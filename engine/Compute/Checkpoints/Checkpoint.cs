@@ -38,6 +38,8 @@ internal sealed unsafe class Checkpoint : IDisposable
         }
     }
 
+    public bool Has(string name) => _index is null ? _shards[SingleFile].Tensors.ContainsKey(name) : _index.ContainsKey(name);
+
     /// <summary>A weight matrix of exactly this shape.</summary>
     /// <exception cref="ModelLoadException">Missing, of another shape, or of a type that cannot be computed with.</exception>
     public TensorView Matrix(string name, int rows, int columns) => Find(name, rows, columns, [rows, columns]);
@@ -80,7 +82,7 @@ internal sealed unsafe class Checkpoint : IDisposable
             "BF16" => WeightType.BFloat16,
             _ => throw new ModelLoadException(shard.Path, $"dtype of tensor '{name}'", "F32, F16 or BF16", entry.Type),
         };
-        return new TensorView(shard.Data(entry), type, rows, columns);
+        return new TensorView(shard.Data(entry), type, rows, columns, new TensorOrigin(shard.Path, name));
     }
 
     private void OpenFiles()

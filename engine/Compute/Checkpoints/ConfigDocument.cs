@@ -84,6 +84,34 @@ internal sealed class ConfigDocument
             : throw Wrong(key, "a number above 0", value.GetRawText());
     }
 
+    /// <summary>A list of exactly <paramref name="count"/> finite numbers above 0.</summary>
+    public IReadOnlyList<double> PositiveNumbers(string key, int count)
+    {
+        if (!TryGet(key, out var value))
+        {
+            throw Wrong(key, $"{count} numbers above 0", "no such key");
+        }
+
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() != count)
+        {
+            throw Wrong(key, $"{count} numbers above 0", value.ValueKind == JsonValueKind.Array ? $"{value.GetArrayLength()} values" : value.GetRawText());
+        }
+
+        return
+        [
+            .. value.EnumerateArray().Select(item =>
+                item.ValueKind == JsonValueKind.Number && item.TryGetDouble(out double number) && double.IsFinite(number) && number > 0
+                    ? number
+                    : throw Wrong(key, $"{count} numbers above 0", item.GetRawText())),
+        ];
+    }
+
+    /// <summary>A list of integers of at least 0, empty if absent.</summary>
+    public IReadOnlyList<int> Counts(string key) => !TryGet(key, out var value) ? []
+        : value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int number) && number >= 0)
+            ? [.. value.EnumerateArray().Select(item => item.GetInt32())]
+            : throw Wrong(key, "a list of integers of at least 0", value.GetRawText());
+
     public bool Flag(string key, bool fallback) => !TryGet(key, out var value) ? fallback : value.ValueKind switch
     {
         JsonValueKind.True => true,

@@ -1,8 +1,9 @@
 namespace ScriptedServe.Engine.Compute.Checkpoints;
 
 /// <summary>
-/// The shape of a decoder-only transformer: pre-norm blocks of RMSNorm, rotary grouped-query attention and a gated SiLU feed-forward.
-/// Families differ in these values alone; <see cref="ModelFamilies"/> fills them from config.json.
+/// The shape of a decoder-only transformer: blocks of RMSNorm, rotary grouped-query attention and a gated feed-forward, dense or of experts.
+/// Families differ in these values alone; <see cref="ModelFamilies"/> fills them from config.json, and whatever computes a model reads
+/// nothing else.
 /// </summary>
 public sealed record DecoderConfig
 {
@@ -13,8 +14,6 @@ public sealed record DecoderConfig
     /// <summary>Width of the residual stream.</summary>
     public required int Hidden { get; init; }
 
-    public required int Layers { get; init; }
-
     /// <summary>Query heads; a multiple of <see cref="KvHeads"/>.</summary>
     public required int Heads { get; init; }
 
@@ -23,18 +22,19 @@ public sealed record DecoderConfig
     /// <summary>Elements of one head; a multiple of 8.</summary>
     public required int HeadDim { get; init; }
 
-    /// <summary>Width of the feed-forward's inner layer.</summary>
+    /// <summary>Width of a dense feed-forward's inner layer.</summary>
     public required int FeedForward { get; init; }
 
     public required float NormEpsilon { get; init; }
 
-    public required RopeConfig Rope { get; init; }
-
     /// <summary>Positions the model was made for.</summary>
     public required int ContextLength { get; init; }
 
-    /// <summary>[layers]: how many tokens, itself included, a token attends to; <see cref="int.MaxValue"/> for all.</summary>
-    public required IReadOnlyList<int> LayerWindows { get; init; }
+    /// <summary>The blocks, first to last.</summary>
+    public required IReadOnlyList<BlockConfig> Blocks { get; init; }
+
+    /// <summary>Where the checkpoint keeps what.</summary>
+    internal TensorNames Names { get; init; } = new();
 
     /// <summary>The query, key and value projections have biases.</summary>
     public bool QkvBias { get; init; }
@@ -42,11 +42,36 @@ public sealed record DecoderConfig
     /// <summary>The attention's output projection has a bias.</summary>
     public bool OutputBias { get; init; }
 
-    /// <summary>The feed-forward's three projections have biases.</summary>
+    /// <summary>The dense feed-forward's three projections have biases.</summary>
     public bool FeedForwardBias { get; init; }
+
+    /// <summary>Every head of queries and keys is normed, with weights that the heads share, before it is rotated.</summary>
+    public bool QueryKeyNorm { get; init; }
+
+    /// <summary>What each half of a block adds to the residual stream is normed first.</summary>
+    public bool PostNorms { get; init; }
+
+    /// <summary>Norms multiply by 1 + weight.</summary>
+    public bool NormsAddOne { get; init; }
+
+    /// <summary>Embeddings are multiplied by sqrt(<see cref="Hidden"/>), rounded to the type of the embedding's weights.</summary>
+    public bool ScaledEmbeddings { get; init; }
+
+    /// <summary>What scores of queries and keys are multiplied by.</summary>
+    public required float AttentionScale { get; init; }
+
+    /// <summary>Scores s become cap * tanh(s / cap); null for none.</summary>
+    public float? AttentionSoftCap { get; init; }
+
+    /// <summary>The same of the logits.</summary>
+    public float? LogitSoftCap { get; init; }
+
+    public Activation Activation { get; init; } = Activation.Silu;
 
     /// <summary>The output projection is the embedding matrix.</summary>
     public bool TiedEmbeddings { get; init; }
+
+    public int Layers => Blocks.Count;
 
     /// <summary>Query heads that share one key/value head.</summary>
     public int GroupSize => Heads / KvHeads;
@@ -54,65 +79,38 @@ public sealed record DecoderConfig
     public int QuerySize => Heads * HeadDim;
 
     public int KvSize => KvHeads * HeadDim;
+
+    /// <summary>
+    /// Sequences of more tokens than this are computed with other rotations, so that their KV differs from that of shorter ones from the
+    /// first token on; <see cref="int.MaxValue"/> where there is no such length.
+    /// </summary>
+    public int ShortContext => Blocks.Min(block => block.Rope.ShortContext);
 }
 
-public enum RopeScaling
+/// <summary>What a block has of its own.</summary>
+/// <param name="Rope">Blocks that rotate alike share one object.</param>
+public sealed record BlockConfig(RopeConfig Rope)
 {
-    None,
+    /// <summary>How many tokens, itself included, a token attends to; <see cref="int.MaxValue"/> for all.</summary>
+    public int Window { get; init; } = int.MaxValue;
 
-    /// <summary>Positions divided by the factor.</summary>
-    Linear,
-
-    /// <summary>Llama 3: low frequencies divided by the factor, high ones kept, a smooth ramp between.</summary>
-    Llama3,
+    /// <summary>The experts of the feed-forward; null for a dense one.</summary>
+    public ExpertsConfig? Experts { get; init; }
 }
 
-/// <summary>Rotary position embedding, half-rotation form, over the whole head.</summary>
-/// <param name="Theta">Base of the frequencies theta^(-2i/headDim).</param>
-/// <param name="Factor">Scaling factor; unused with <see cref="RopeScaling.None"/>.</param>
-/// <param name="LowFrequencyFactor">Llama 3 only: wavelengths above originalContext / this are fully scaled.</param>
-/// <param name="HighFrequencyFactor">Llama 3 only: wavelengths below originalContext / this are kept.</param>
-/// <param name="OriginalContext">Llama 3 only: context length of pre-training.</param>
-public sealed record RopeConfig(
-    double Theta,
-    RopeScaling Scaling = RopeScaling.None,
-    double Factor = 1,
-    double LowFrequencyFactor = 1,
-    double HighFrequencyFactor = 4,
-    double OriginalContext = 8192)
+/// <summary>A feed-forward of experts: a router gives each token to a few of them, and their outputs are summed by its weights.</summary>
+/// <param name="Count">Experts to choose from.</param>
+/// <param name="Chosen">Experts that a token goes to: those of the largest router logits, of equal ones the first.</param>
+/// <param name="FeedForward">Width of one expert's inner layer.</param>
+/// <param name="Renormalized">The chosen ones' weights are made to sum to 1; else they are the softmax over all experts.</param>
+public sealed record ExpertsConfig(int Count, int Chosen, int FeedForward, bool Renormalized);
+
+/// <summary>What a feed-forward applies to its gate.</summary>
+public enum Activation
 {
-    /// <summary>Radians a position of each of the headDim/2 rotated pairs.</summary>
-    public double[] Frequencies(int headDim)
-    {
-        var frequencies = new double[headDim / 2];
-        for (int i = 0; i < frequencies.Length; i++)
-        {
-            double frequency = Math.Pow(Theta, -2.0 * i / headDim);
-            frequencies[i] = Scaling switch
-            {
-                RopeScaling.Linear => frequency / Factor,
-                RopeScaling.Llama3 => ScaleLlama3(frequency),
-                _ => frequency,
-            };
-        }
+    /// <summary>x * sigmoid(x).</summary>
+    Silu,
 
-        return frequencies;
-    }
-
-    private double ScaleLlama3(double frequency)
-    {
-        double wavelength = 2 * Math.PI / frequency;
-        if (wavelength < OriginalContext / HighFrequencyFactor)
-        {
-            return frequency;
-        }
-
-        if (wavelength > OriginalContext / LowFrequencyFactor)
-        {
-            return frequency / Factor;
-        }
-
-        double keep = (OriginalContext / wavelength - LowFrequencyFactor) / (HighFrequencyFactor - LowFrequencyFactor);
-        return (1 - keep) * frequency / Factor + keep * frequency;
-    }
+    /// <summary>The tanh form of GELU: x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))).</summary>
+    GeluTanh,
 }

@@ -1,151 +1,152 @@
 namespace ScriptedServe.Engine.Compute.Checkpoints;
 
 /// <summary>
-/// Reads a <see cref="DecoderConfig"/> from config.json by the architecture it names. A family that fits the description is one entry here.
-/// Defaults of absent keys are those of the family's own configuration class in Hugging Face transformers.
+/// The families that can be served, by the architecture that config.json names. A family says in what it differs from the plain decoder that
+/// <see cref="SharedConfig"/> reads; defaults of absent keys are those of its own configuration class in Hugging Face transformers.
 /// </summary>
 internal static class ModelFamilies
 {
-    private delegate DecoderConfig Family(DecoderConfig shared, ConfigDocument config);
+    private delegate DecoderConfig Family(SharedConfig shared);
 
     private static readonly SortedDictionary<string, Family> Families = new(StringComparer.Ordinal)
     {
-        ["LlamaForCausalLM"] = (shared, config) => shared with
-        {
-            QkvBias = config.Flag("attention_bias", false),
-            OutputBias = config.Flag("attention_bias", false),
-            FeedForwardBias = config.Flag("mlp_bias", false),
-        },
-        ["MistralForCausalLM"] = (shared, config) => shared with
-        {
-            // Absent means the class's default of 4096; null means no window.
-            LayerWindows = config.Has("sliding_window") || !config.Mentions("sliding_window")
-                ? Windows(shared.Layers, config.Count("sliding_window", int.MaxValue, 4096), firstLayer: 0)
-                : shared.LayerWindows,
-        },
-        ["Qwen2ForCausalLM"] = (shared, config) => shared with
-        {
-            QkvBias = true,
-            LayerWindows = config.Flag("use_sliding_window", false) && config.Has("sliding_window")
-                ? Windows(shared.Layers, config.Count("sliding_window", int.MaxValue), config.Count("max_window_layers", int.MaxValue, 28, min: 0))
-                : shared.LayerWindows,
-        },
+        ["LlamaForCausalLM"] = Llama,
+        ["MistralForCausalLM"] = Mistral,
+        ["MixtralForCausalLM"] = Mixtral,
+        ["Qwen2ForCausalLM"] = Qwen2,
+        ["Qwen3ForCausalLM"] = Qwen3,
+        ["Qwen3MoeForCausalLM"] = Qwen3Moe,
+        ["Gemma2ForCausalLM"] = Gemma2,
+        ["Gemma3ForCausalLM"] = Gemma3,
+        ["Gemma3ForConditionalGeneration"] = Gemma3Nested,
+        ["Phi3ForCausalLM"] = Phi3,
     };
+
+    /// <summary>Architectures that can be served.</summary>
+    public static IEnumerable<string> Architectures => Families.Keys;
 
     /// <exception cref="ModelLoadException">Unsupported architecture or feature; a missing or impossible value.</exception>
     public static DecoderConfig Read(ConfigDocument config)
     {
         var architectures = config.Texts("architectures") ?? [];
-        if (architectures.Count != 1 || !Families.TryGetValue(architectures[0], out var family))
-        {
-            throw config.Wrong("architectures", $"one of {string.Join(", ", Families.Keys)}", architectures.Count == 0 ? "none" : string.Join(", ", architectures));
-        }
-
-        var decoder = family(ReadShared(config, architectures[0]), config);
-        return config.Texts("layer_types") is { } types ? decoder with { LayerWindows = OnlySlidingLayers(decoder.LayerWindows, types, config) } : decoder;
+        return architectures.Count == 1 && Families.TryGetValue(architectures[0], out var family)
+            ? family(new SharedConfig(config, architectures[0]))
+            : throw config.Wrong("architectures", $"one of {string.Join(", ", Families.Keys)}", architectures.Count == 0 ? "none" : string.Join(", ", architectures));
     }
 
-    /// <summary>Newer configurations say of each layer whether the family's window applies to it.</summary>
-    private static int[] OnlySlidingLayers(IReadOnlyList<int> windows, IReadOnlyList<string> types, ConfigDocument config)
+    private static DecoderConfig Llama(SharedConfig shared)
     {
-        if (types.Count != windows.Count || types.Any(type => type is not ("full_attention" or "sliding_attention")))
+        var config = shared.Config;
+        return shared.Read(new FamilyDefaults()) with
         {
-            throw config.Wrong("layer_types", $"full_attention or sliding_attention for each of {windows.Count} layers", string.Join(", ", types));
-        }
-
-        return [.. windows.Select((window, layer) => types[layer] == "full_attention" ? int.MaxValue : window)];
-    }
-
-    private static DecoderConfig ReadShared(ConfigDocument config, string architecture)
-    {
-        RefuseUnsupported(config);
-        int hidden = config.Count("hidden_size", 1 << 16);
-        int layers = config.Count("num_hidden_layers", 1 << 10);
-        int heads = config.Count("num_attention_heads", 1 << 10);
-        int kvHeads = config.Count("num_key_value_heads", 1 << 10, heads);
-        if (heads % kvHeads != 0)
-        {
-            throw config.Wrong("num_attention_heads", $"a multiple of num_key_value_heads ({kvHeads})", $"{heads}");
-        }
-
-        if (!config.Has("head_dim") && hidden % heads != 0)
-        {
-            throw config.Wrong("hidden_size", $"a multiple of num_attention_heads ({heads}), or head_dim given", $"{hidden}");
-        }
-
-        int headDim = config.Count("head_dim", 1 << 12, hidden / heads);
-        if (headDim % 8 != 0)
-        {
-            throw config.Wrong("head_dim", "a multiple of 8", $"{headDim}");
-        }
-
-        return new DecoderConfig
-        {
-            Architecture = architecture,
-            VocabSize = config.Count("vocab_size", 1 << 22),
-            Hidden = hidden,
-            Layers = layers,
-            Heads = heads,
-            KvHeads = kvHeads,
-            HeadDim = headDim,
-            FeedForward = config.Count("intermediate_size", 1 << 20),
-            NormEpsilon = (float)config.Positive("rms_norm_eps", 1e-6),
-            Rope = ReadRope(config),
-            ContextLength = config.Count("max_position_embeddings", 1 << 24),
-            LayerWindows = Windows(layers, int.MaxValue, 0),
-            TiedEmbeddings = config.Flag("tie_word_embeddings", false),
+            QkvBias = config.Flag("attention_bias", false),
+            OutputBias = config.Flag("attention_bias", false),
+            FeedForwardBias = config.Flag("mlp_bias", false),
         };
     }
 
-    private static void RefuseUnsupported(ConfigDocument config)
+    private static DecoderConfig Mistral(SharedConfig shared) =>
+        shared.Read(new FamilyDefaults { KvHeads = 8 }).WithWindows(shared.Window(fallback: 4096), shared.LayersOfType("sliding_attention", _ => true));
+
+    private static DecoderConfig Mixtral(SharedConfig shared)
     {
-        if (config.Text("hidden_act") is { } activation && activation != "silu")
+        var decoder = shared.Read(new FamilyDefaults { KvHeads = 8, Theta = 1e6, NormEpsilon = 1e-5 });
+        var experts = shared.Experts(shared.Config.Count("num_local_experts", 1 << 12, 8), 2, decoder.FeedForward, renormalized: true);
+        return decoder.WithWindows(shared.Window(fallback: null), _ => true).WithExperts(experts, _ => true) with
         {
-            throw config.Wrong("hidden_act", "silu", activation);
-        }
-
-        if (config.Has("quantization_config"))
-        {
-            throw config.Wrong("quantization_config", "none: weights in F32, F16 or BF16", "quantized weights");
-        }
-
-        if (config.Positive("partial_rotary_factor", 1) is var share && share != 1)
-        {
-            throw config.Wrong("partial_rotary_factor", "1", $"{share}");
-        }
-    }
-
-    private static RopeConfig ReadRope(ConfigDocument config)
-    {
-        // transformers 5 moved theta and scaling into one object; before, scaling was an object of its own.
-        var parameters = config.Child("rope_parameters");
-        var scaling = parameters ?? config.Child("rope_scaling");
-        double theta = (parameters is not null && parameters.Has("rope_theta") ? parameters : config).Positive("rope_theta", 10000);
-        string? type = scaling?.Text("rope_type") ?? scaling?.Text("type");
-        return type switch
-        {
-            null when scaling is null => new RopeConfig(theta),
-            "default" => new RopeConfig(theta),
-            "linear" => new RopeConfig(theta, RopeScaling.Linear, scaling!.Positive("factor")),
-            "llama3" => ReadLlama3(theta, scaling!),
-            _ => throw scaling!.Wrong("rope_type", "default, linear or llama3", type ?? "no such key"),
+            Names = decoder.Names with
+            {
+                Router = "block_sparse_moe.gate",
+                Experts = "block_sparse_moe.experts.",
+                ExpertGateUp = [".w1", ".w3"],
+                ExpertDown = ".w2",
+            },
         };
     }
 
-    private static RopeConfig ReadLlama3(double theta, ConfigDocument scaling)
+    private static DecoderConfig Qwen2(SharedConfig shared) => shared.WithQwenWindows(shared.Read(new FamilyDefaults())) with { QkvBias = true };
+
+    private static DecoderConfig Qwen3(SharedConfig shared) => shared.WithQwenWindows(Qwen3Attention(shared, new FamilyDefaults { HeadDim = 128 }));
+
+    private static DecoderConfig Qwen3Moe(SharedConfig shared)
     {
-        var rope = new RopeConfig(
-            theta,
-            RopeScaling.Llama3,
-            scaling.Positive("factor"),
-            scaling.Positive("low_freq_factor"),
-            scaling.Positive("high_freq_factor"),
-            scaling.Positive("original_max_position_embeddings"));
-        return rope.HighFrequencyFactor > rope.LowFrequencyFactor
-            ? rope
-            : throw scaling.Wrong("high_freq_factor", $"above low_freq_factor ({rope.LowFrequencyFactor})", $"{rope.HighFrequencyFactor}");
+        var config = shared.Config;
+        var decoder = Qwen3Attention(shared, new FamilyDefaults { KvHeads = 4 });
+        int? window = config.Flag("use_sliding_window", false) ? shared.Window(fallback: 4096) : null;
+        int experts = config.Count(config.Has("num_experts") ? "num_experts" : "num_local_experts", 1 << 12, 128);
+        int step = config.Count("decoder_sparse_step", 1 << 10, 1);
+        var dense = config.Counts("mlp_only_layers");
+        return decoder
+            .WithWindows(window, _ => true)
+            .WithExperts(
+                shared.Experts(experts, 8, config.Count("moe_intermediate_size", 1 << 20, 768), config.Flag("norm_topk_prob", false)),
+                layer => !dense.Contains(layer) && (layer + 1) % step == 0);
     }
 
-    private static int[] Windows(int layers, int window, int firstLayer) =>
-        [.. Enumerable.Range(0, layers).Select(layer => layer < firstLayer ? int.MaxValue : window)];
+    private static DecoderConfig Qwen3Attention(SharedConfig shared, FamilyDefaults defaults) => shared.Read(defaults) with
+    {
+        QueryKeyNorm = true,
+        QkvBias = shared.Config.Flag("attention_bias", false),
+        OutputBias = shared.Config.Flag("attention_bias", false),
+    };
+
+    private static DecoderConfig Gemma2(SharedConfig shared) =>
+        Gemma(shared, new FamilyDefaults { AttentionSoftCap = 50, LogitSoftCap = 30 })
+            .WithWindows(shared.Window(fallback: 4096), shared.LayersOfType("sliding_attention", layer => layer % 2 == 0));
+
+    private static DecoderConfig Gemma3(SharedConfig shared)
+    {
+        var decoder = Gemma(shared, new FamilyDefaults { Theta = 1e6, VocabSize = 262208, ContextLength = 131072, RopePerType = true });
+        int pattern = shared.Config.Count("sliding_window_pattern", 1 << 10, shared.Config.Count("_sliding_window_pattern", 1 << 10, 6));
+        var isLocal = shared.LayersOfType("sliding_attention", layer => (layer + 1) % pattern != 0);
+        var local = new RopeReader(shared.Config, decoder.HeadDim, 1e4).ReadType("sliding_attention", "rope_local_base_freq", 1e4, scaled: false);
+        return decoder.WithWindows(shared.Window(fallback: 4096), isLocal).WithRopes(isLocal, local) with { QueryKeyNorm = true };
+    }
+
+    /// <summary>The text half of a model that also sees images: its configuration is an object of its own, its weights have a prefix.</summary>
+    private static DecoderConfig Gemma3Nested(SharedConfig shared)
+    {
+        var decoder = Gemma3(new SharedConfig(shared.Config.Child("text_config", required: true)!, shared.Architecture));
+        return decoder with { Names = decoder.Names with { Prefix = "language_model.model.", Output = "language_model.lm_head" } };
+    }
+
+    private static DecoderConfig Gemma(SharedConfig shared, FamilyDefaults defaults)
+    {
+        var config = shared.Config;
+        if (config.Flag("use_bidirectional_attention", false))
+        {
+            throw config.Wrong("use_bidirectional_attention", "false: only causal attention is computed", "true");
+        }
+
+        var decoder = shared.Read(defaults with
+        {
+            Heads = 8,
+            KvHeads = 4,
+            HeadDim = 256,
+            Tied = true,
+            Activation = Activation.GeluTanh,
+            ActivationKey = "hidden_activation",
+        });
+        return decoder with
+        {
+            QkvBias = config.Flag("attention_bias", false),
+            OutputBias = config.Flag("attention_bias", false),
+            NormsAddOne = true,
+            PostNorms = true,
+            ScaledEmbeddings = true,
+            AttentionScale = (float)(1 / Math.Sqrt(config.Positive("query_pre_attn_scalar", 256))),
+            AttentionSoftCap = shared.Cap("attn_logit_softcapping", defaults.AttentionSoftCap),
+            LogitSoftCap = shared.Cap("final_logit_softcapping", defaults.LogitSoftCap),
+            Names = decoder.Names with { FeedForwardNorm = "pre_feedforward_layernorm" },
+        };
+    }
+
+    private static DecoderConfig Phi3(SharedConfig shared)
+    {
+        var decoder = shared.Read(new FamilyDefaults { NormEpsilon = 1e-5, ContextLength = 4096 });
+        return decoder.WithWindows(shared.Window(fallback: null), _ => true) with
+        {
+            Names = decoder.Names with { Qkv = ["self_attn.qkv_proj"], GateUp = ["mlp.gate_up_proj"] },
+        };
+    }
 }

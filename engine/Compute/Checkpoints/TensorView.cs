@@ -1,4 +1,6 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace ScriptedServe.Engine.Compute.Checkpoints;
 
@@ -10,11 +12,14 @@ internal enum WeightType
     BFloat16,
 }
 
+/// <summary>Where a tensor comes from, for errors.</summary>
+internal sealed record TensorOrigin(string File, string Name);
+
 /// <summary>
 /// A row-major matrix <c>[rows, columns]</c> in a mapped checkpoint; a vector is a matrix of one row. Valid while its
 /// <see cref="Checkpoint"/> is open. The data may be unaligned.
 /// </summary>
-internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows, int columns)
+internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows, int columns, TensorOrigin? origin = null)
 {
     public byte* Data { get; } = data;
 
@@ -23,6 +28,8 @@ internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows
     public int Rows { get; } = rows;
 
     public int Columns { get; } = columns;
+
+    public TensorOrigin Origin { get; } = origin ?? new TensorOrigin("memory", "weights");
 
     private int ElementBytes => Type == WeightType.Float32 ? 4 : 2;
 
@@ -42,5 +49,52 @@ internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows
                 _ => BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(source + 2L * i) << 16),
             };
         }
+    }
+
+    /// <exception cref="ModelLoadException">An element of the row is NaN or infinite.</exception>
+    public void CheckFinite(int row)
+    {
+        int bad = Type switch
+        {
+            WeightType.Float32 => FloatBits.IndexOfNonFinite<uint>(new(Row(row), Columns), 0x7f80_0000),
+            WeightType.Float16 => FloatBits.IndexOfNonFinite<ushort>(new(Row(row), Columns), 0x7c00),
+            _ => FloatBits.IndexOfNonFinite<ushort>(new(Row(row), Columns), 0x7f80),
+        };
+        if (bad >= 0)
+        {
+            var values = new float[Columns];
+            ReadRow(row, values);
+            string where = Rows == 1 ? $"element {bad}" : $"element [{row}, {bad}]";
+            throw new ModelLoadException(Origin.File, $"tensor '{Origin.Name}'", "finite numbers", $"{values[bad]} at {where}");
+        }
+    }
+}
+
+/// <summary>Searches of raw float bits.</summary>
+internal static class FloatBits
+{
+    /// <summary>Index of the first element whose exponent bits are all ones, or -1.</summary>
+    public static int IndexOfNonFinite<T>(ReadOnlySpan<T> bits, T exponent)
+        where T : unmanaged, IBinaryInteger<T>
+    {
+        int i = 0;
+        var mask = Vector256.Create(exponent);
+        for (; i <= bits.Length - Vector256<T>.Count; i += Vector256<T>.Count)
+        {
+            if (Vector256.EqualsAny(Vector256.Create(bits[i..]) & mask, mask))
+            {
+                break;
+            }
+        }
+
+        for (; i < bits.Length; i++)
+        {
+            if ((bits[i] & exponent) == exponent)
+            {
+                return i;
+            }
+        }
+
+        return -1;
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using ScriptedServe.Engine.Compute.Checkpoints;
 
 namespace ScriptedServe.Engine.Compute.Kernels;
 
@@ -49,14 +50,66 @@ internal static unsafe class RowKernels
         }
     }
 
-    /// <summary>y = gate * sigmoid(gate) * up over <paramref name="count"/> elements.</summary>
+    /// <summary>x += weight * y over <paramref name="count"/> elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void SiluMultiply(float* gate, float* up, float* y, int count)
+    public static void AddScaled(float* x, float* y, float weight, int count)
     {
         int i = 0;
         for (; i <= count - VectorMath.Lanes; i += VectorMath.Lanes)
         {
-            SiluMultiply(Vector256.Load(gate + i), Vector256.Load(up + i)).Store(y + i);
+            Vector256.FusedMultiplyAdd(Vector256.Load(y + i), Vector256.Create(weight), Vector256.Load(x + i)).Store(x + i);
+        }
+
+        for (; i < count; i++)
+        {
+            x[i] = MathF.FusedMultiplyAdd(y[i], weight, x[i]);
+        }
+    }
+
+    /// <summary>x *= factor over <paramref name="count"/> elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Scale(float* x, float factor, int count)
+    {
+        int i = 0;
+        for (; i <= count - VectorMath.Lanes; i += VectorMath.Lanes)
+        {
+            (Vector256.Load(x + i) * Vector256.Create(factor)).Store(x + i);
+        }
+
+        for (; i < count; i++)
+        {
+            x[i] *= factor;
+        }
+    }
+
+    /// <summary>x = cap * tanh(x / cap) over <paramref name="count"/> elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void SoftCap(float* x, float cap, int count)
+    {
+        int i = 0;
+        for (; i <= count - VectorMath.Lanes; i += VectorMath.Lanes)
+        {
+            SoftCap(Vector256.Load(x + i), cap).Store(x + i);
+        }
+
+        if (i < count)
+        {
+            float* padded = stackalloc float[VectorMath.Lanes];
+            new Span<float>(padded, VectorMath.Lanes).Clear();
+            new ReadOnlySpan<float>(x + i, count - i).CopyTo(new Span<float>(padded, VectorMath.Lanes));
+            SoftCap(Vector256.Load(padded), cap).Store(padded);
+            new ReadOnlySpan<float>(padded, count - i).CopyTo(new Span<float>(x + i, count - i));
+        }
+    }
+
+    /// <summary>y = activation(gate) * up over <paramref name="count"/> elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void ActivateMultiply(Activation activation, float* gate, float* up, float* y, int count)
+    {
+        int i = 0;
+        for (; i <= count - VectorMath.Lanes; i += VectorMath.Lanes)
+        {
+            (Activate(activation, Vector256.Load(gate + i)) * Vector256.Load(up + i)).Store(y + i);
         }
 
         if (i < count)
@@ -66,7 +119,7 @@ internal static unsafe class RowKernels
             new Span<float>(padded, 2 * VectorMath.Lanes).Clear();
             new ReadOnlySpan<float>(gate + i, count - i).CopyTo(new Span<float>(padded, VectorMath.Lanes));
             new ReadOnlySpan<float>(up + i, count - i).CopyTo(new Span<float>(padded + VectorMath.Lanes, VectorMath.Lanes));
-            SiluMultiply(Vector256.Load(padded), Vector256.Load(padded + VectorMath.Lanes)).Store(padded);
+            (Activate(activation, Vector256.Load(padded)) * Vector256.Load(padded + VectorMath.Lanes)).Store(padded);
             new ReadOnlySpan<float>(padded, count - i).CopyTo(new Span<float>(y + i, count - i));
         }
     }
@@ -96,6 +149,18 @@ internal static unsafe class RowKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> SiluMultiply(Vector256<float> gate, Vector256<float> up) =>
-        gate / (Vector256<float>.One + VectorMath.Exp(-gate)) * up;
+    private static Vector256<float> Activate(Activation activation, Vector256<float> x)
+    {
+        if (activation == Activation.Silu)
+        {
+            return x / (Vector256<float>.One + VectorMath.Exp(-x));
+        }
+
+        var cube = x * x * x;
+        var inner = Vector256.Create(0.797884561f) * Vector256.FusedMultiplyAdd(cube, Vector256.Create(0.044715f), x);
+        return Vector256.Create(0.5f) * x * (Vector256<float>.One + VectorMath.Tanh(inner));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> SoftCap(Vector256<float> x, float cap) => Vector256.Create(cap) * VectorMath.Tanh(x / Vector256.Create(cap));
 }

@@ -8,20 +8,21 @@ namespace ScriptedServe.Engine.Compute.Reference;
 public sealed class ReferenceDecoder
 {
     private readonly DecoderConfig _config;
-    private readonly double[] _frequencies;
     private readonly double[] _embedding;
+    private readonly double _embeddingScale;
     private readonly double[] _output;
     private readonly double[] _finalNorm;
-    private readonly Layer[] _layers;
+    private readonly ReferenceBlock[] _blocks;
 
     private ReferenceDecoder(DecoderConfig config, Checkpoint checkpoint)
     {
         _config = config;
-        _frequencies = config.Rope.Frequencies(config.HeadDim);
-        _embedding = Read(checkpoint.Matrix("model.embed_tokens.weight", config.VocabSize, config.Hidden));
-        _output = config.TiedEmbeddings ? _embedding : Read(checkpoint.Matrix("lm_head.weight", config.VocabSize, config.Hidden));
-        _finalNorm = Read(checkpoint.Vector("model.norm.weight", config.Hidden));
-        _layers = [.. Enumerable.Range(0, config.Layers).Select(layer => ReadLayer(checkpoint, $"model.layers.{layer}."))];
+        var reader = new ReferenceWeights(config, checkpoint);
+        _embedding = reader.Matrix(config.Names.Embedding, config.VocabSize, config.Hidden);
+        _embeddingScale = Cpu.DecoderWeights.ScaleOfEmbeddings(config, checkpoint);
+        _output = config.TiedEmbeddings ? _embedding : reader.Matrix(config.Names.Output, config.VocabSize, config.Hidden);
+        _finalNorm = reader.Norm(config.Names.FinalNorm, config.Hidden);
+        _blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => reader.Block(layer))];
     }
 
     /// <exception cref="ModelLoadException">As <see cref="CpuModelRunner.Load"/>.</exception>
@@ -29,11 +30,15 @@ public sealed class ReferenceDecoder
     {
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         using var checkpoint = Checkpoint.Open(folder);
-        return new ReferenceDecoder(config, checkpoint);
+        return new ReferenceDecoder(config with { Names = config.Names.In(checkpoint) }, checkpoint);
     }
 
+    /// <summary>As <see cref="ModelDescription.ShortContext"/>.</summary>
+    public int ShortContext => _config.ShortContext;
+
     /// <summary>[tokens][vocabSize]: the logits after each token.</summary>
-    public IReadOnlyList<double[]> Logits(IReadOnlyList<int> tokens)
+    /// <param name="longContext">Computed as part of a sequence longer than <see cref="ShortContext"/>.</param>
+    public IReadOnlyList<double[]> Logits(IReadOnlyList<int> tokens, bool longContext = false)
     {
         // [layer][kvHead]: the keys and values of the tokens so far.
         var keys = NewCache();
@@ -41,97 +46,86 @@ public sealed class ReferenceDecoder
         var logits = new List<double[]>();
         for (int position = 0; position < tokens.Count; position++)
         {
-            var x = _embedding.AsSpan(tokens[position] * _config.Hidden, _config.Hidden).ToArray();
-            for (int layer = 0; layer < _layers.Length; layer++)
+            double[] x = [.. _embedding.AsSpan(tokens[position] * _config.Hidden, _config.Hidden).ToArray().Select(value => value * _embeddingScale)];
+            for (int layer = 0; layer < _blocks.Length; layer++)
             {
-                x = RunLayer(x, position, _layers[layer], _config.LayerWindows[layer], keys[layer], values[layer]);
+                x = RunBlock(x, position, longContext, layer, keys[layer], values[layer]);
             }
 
             var normed = ReferenceKernels.RmsNorm(x, _finalNorm, _config.NormEpsilon);
-            logits.Add(ReferenceKernels.Multiply(_output, new double[_config.VocabSize], normed));
+            logits.Add(ReferenceKernels.SoftCap(ReferenceKernels.Multiply(_output, new double[_config.VocabSize], normed), _config.LogitSoftCap));
         }
 
         return logits;
     }
 
-    private double[] RunLayer(double[] x, int position, Layer layer, int window, List<double[]>[] keys, List<double[]>[] values)
+    private double[] RunBlock(double[] x, int position, bool longContext, int layer, List<double[]>[] keys, List<double[]>[] values)
     {
+        var (block, description) = (_blocks[layer], _config.Blocks[layer]);
         int headDim = _config.HeadDim;
-        var normed = ReferenceKernels.RmsNorm(x, layer.AttentionNorm, _config.NormEpsilon);
-        var queries = ReferenceKernels.Rotate(layer.Query.Apply(normed), headDim, position, _frequencies);
-        var newKeys = ReferenceKernels.Rotate(layer.Key.Apply(normed), headDim, position, _frequencies);
-        var newValues = layer.Value.Apply(normed);
-        for (int head = 0; head < _config.KvHeads; head++)
+        var normed = ReferenceKernels.RmsNorm(x, block.AttentionNorm, _config.NormEpsilon);
+        var qkv = block.Qkv.Apply(normed);
+        double[] Rotated(int begin, double[]? norm)
         {
-            keys[head].Add(newKeys[(head * headDim)..((head + 1) * headDim)]);
-            values[head].Add(newValues[(head * headDim)..((head + 1) * headDim)]);
+            var head = qkv[begin..(begin + headDim)];
+            head = norm is null ? head : ReferenceKernels.RmsNorm(head, norm, _config.NormEpsilon);
+            return ReferenceKernels.Rotate(head, headDim, position, description.Rope.For(longContext), description.Rope.Magnitude);
         }
 
-        int hidden = Math.Max(0, position + 1 - window);
+        for (int head = 0; head < _config.KvHeads; head++)
+        {
+            keys[head].Add(Rotated(_config.QuerySize + head * headDim, block.KeyNorm));
+            int value = _config.QuerySize + _config.KvSize + head * headDim;
+            values[head].Add(qkv[value..(value + headDim)]);
+        }
+
+        int hidden = Math.Max(0, position + 1 - description.Window);
         double[] attended =
         [
             .. Enumerable.Range(0, _config.Heads).SelectMany(head => ReferenceKernels.Attend(
-                queries[(head * headDim)..((head + 1) * headDim)],
+                Rotated(head * headDim, block.QueryNorm),
                 keys[head / _config.GroupSize][hidden..],
-                values[head / _config.GroupSize][hidden..])),
+                values[head / _config.GroupSize][hidden..],
+                _config.AttentionScale,
+                _config.AttentionSoftCap)),
         ];
-        x = Add(x, layer.AttentionOutput.Apply(attended));
-        normed = ReferenceKernels.RmsNorm(x, layer.FeedForwardNorm, _config.NormEpsilon);
-        return Add(x, layer.Down.Apply(ReferenceKernels.SiluMultiply(layer.Gate.Apply(normed), layer.Up.Apply(normed))));
+        x = Add(x, block.AttentionOutput.Apply(attended), block.PostAttentionNorm);
+        normed = ReferenceKernels.RmsNorm(x, block.FeedForwardNorm, _config.NormEpsilon);
+        return Add(x, FeedForward(block, description.Experts, normed), block.PostFeedForwardNorm);
     }
 
-    private static double[] Add(double[] x, double[] y) => [.. x.Zip(y, (a, b) => a + b)];
-
-    private List<double[]>[][] NewCache() =>
-        [.. Enumerable.Range(0, _config.Layers).Select(_ => Enumerable.Range(0, _config.KvHeads).Select(_ => new List<double[]>()).ToArray())];
-
-    private Layer ReadLayer(Checkpoint checkpoint, string prefix)
+    private double[] FeedForward(ReferenceBlock block, ExpertsConfig? experts, double[] x)
     {
-        var config = _config;
-        return new Layer(
-            Read(checkpoint.Vector(prefix + "input_layernorm.weight", config.Hidden)),
-            ReadProjection(checkpoint, prefix + "self_attn.q_proj", config.QuerySize, config.Hidden, config.QkvBias),
-            ReadProjection(checkpoint, prefix + "self_attn.k_proj", config.KvSize, config.Hidden, config.QkvBias),
-            ReadProjection(checkpoint, prefix + "self_attn.v_proj", config.KvSize, config.Hidden, config.QkvBias),
-            ReadProjection(checkpoint, prefix + "self_attn.o_proj", config.Hidden, config.QuerySize, config.OutputBias),
-            Read(checkpoint.Vector(prefix + "post_attention_layernorm.weight", config.Hidden)),
-            ReadProjection(checkpoint, prefix + "mlp.gate_proj", config.FeedForward, config.Hidden, config.FeedForwardBias),
-            ReadProjection(checkpoint, prefix + "mlp.up_proj", config.FeedForward, config.Hidden, config.FeedForwardBias),
-            ReadProjection(checkpoint, prefix + "mlp.down_proj", config.Hidden, config.FeedForward, config.FeedForwardBias));
-    }
-
-    private static Projection ReadProjection(Checkpoint checkpoint, string name, int outputs, int inputs, bool bias) =>
-        new(Read(checkpoint.Matrix(name + ".weight", outputs, inputs)), bias ? Read(checkpoint.Vector(name + ".bias", outputs)) : new double[outputs]);
-
-    private static double[] Read(TensorView tensor)
-    {
-        var result = new double[(long)tensor.Rows * tensor.Columns];
-        var row = new float[tensor.Columns];
-        for (int i = 0; i < tensor.Rows; i++)
+        double[] Apply(ReferenceFeedForward part)
         {
-            tensor.ReadRow(i, row);
-            for (int j = 0; j < row.Length; j++)
-            {
-                result[(long)i * row.Length + j] = row[j];
-            }
+            var gateUp = part.GateUp.Apply(x);
+            return part.Down.Apply(ReferenceKernels.ActivateMultiply(_config.Activation, gateUp[..(gateUp.Length / 2)], gateUp[(gateUp.Length / 2)..]));
+        }
+
+        if (experts is null)
+        {
+            return Apply(block.FeedForwards[0]);
+        }
+
+        var probabilities = ReferenceKernels.Softmax(block.Router!.Apply(x));
+        int[] chosen = [.. Enumerable.Range(0, experts.Count).OrderByDescending(expert => probabilities[expert]).Take(experts.Chosen)];
+        double sum = experts.Renormalized ? chosen.Sum(expert => probabilities[expert]) : 1;
+        var result = new double[x.Length];
+        foreach (int expert in chosen)
+        {
+            var output = Apply(block.FeedForwards[expert]);
+            result = [.. result.Select((value, i) => value + probabilities[expert] / sum * output[i])];
         }
 
         return result;
     }
 
-    private sealed record Projection(double[] Weights, double[] Bias)
+    private double[] Add(double[] x, double[] y, double[]? norm)
     {
-        public double[] Apply(double[] x) => ReferenceKernels.Multiply(Weights, Bias, x);
+        y = norm is null ? y : ReferenceKernels.RmsNorm(y, norm, _config.NormEpsilon);
+        return [.. x.Zip(y, (a, b) => a + b)];
     }
 
-    private sealed record Layer(
-        double[] AttentionNorm,
-        Projection Query,
-        Projection Key,
-        Projection Value,
-        Projection AttentionOutput,
-        double[] FeedForwardNorm,
-        Projection Gate,
-        Projection Up,
-        Projection Down);
+    private List<double[]>[][] NewCache() =>
+        [.. Enumerable.Range(0, _config.Layers).Select(_ => Enumerable.Range(0, _config.KvHeads).Select(_ => new List<double[]>()).ToArray())];
 }

@@ -1,3 +1,5 @@
+using ScriptedServe.Engine.Compute.Checkpoints;
+
 namespace ScriptedServe.Engine.Compute.Reference;
 
 /// <summary>
@@ -51,18 +53,21 @@ public static class ReferenceKernels
         return [.. x.Select((value, i) => value * scale * weight[i])];
     }
 
-    /// <summary>Rotates each head of x by the position: pair (i, i + headDim/2) by position * frequencies[i].</summary>
-    public static double[] Rotate(double[] x, int headDim, int position, double[] frequencies)
+    /// <summary>
+    /// Rotates each head of x by the position: pair (i, i + pairs) by position * frequencies[i], and multiplies it by the magnitude; elements of a head
+    /// behind the pairs stay as they are.
+    /// </summary>
+    public static double[] Rotate(double[] x, int headDim, int position, IReadOnlyList<double> frequencies, double magnitude = 1)
     {
-        var rotated = new double[x.Length];
-        int half = headDim / 2;
+        var rotated = (double[])x.Clone();
+        int pairs = frequencies.Count;
         for (int head = 0; head < x.Length; head += headDim)
         {
-            for (int i = 0; i < half; i++)
+            for (int i = 0; i < pairs; i++)
             {
                 var (sin, cos) = Math.SinCos(position * frequencies[i]);
-                rotated[head + i] = x[head + i] * cos - x[head + half + i] * sin;
-                rotated[head + half + i] = x[head + half + i] * cos + x[head + i] * sin;
+                rotated[head + i] = magnitude * (x[head + i] * cos - x[head + pairs + i] * sin);
+                rotated[head + pairs + i] = magnitude * (x[head + pairs + i] * cos + x[head + i] * sin);
             }
         }
 
@@ -70,23 +75,36 @@ public static class ReferenceKernels
     }
 
     /// <summary>Attention of one query head over the visible tokens' keys and values of its key/value head.</summary>
-    public static double[] Attend(double[] query, IReadOnlyList<double[]> keys, IReadOnlyList<double[]> values)
+    public static double[] Attend(double[] query, IReadOnlyList<double[]> keys, IReadOnlyList<double[]> values, double scale, float? softCap)
     {
-        double[] scores = [.. keys.Select(key => query.Zip(key, (q, k) => q * k).Sum() / Math.Sqrt(query.Length))];
-        double max = scores.Max();
-        double[] weights = [.. scores.Select(score => Math.Exp(score - max))];
-        double sum = weights.Sum();
+        var weights = Softmax(SoftCap([.. keys.Select(key => query.Zip(key, (q, k) => q * k).Sum() * scale)], softCap));
         var result = new double[query.Length];
         for (int t = 0; t < weights.Length; t++)
         {
             for (int d = 0; d < result.Length; d++)
             {
-                result[d] += weights[t] / sum * values[t][d];
+                result[d] += weights[t] * values[t][d];
             }
         }
 
         return result;
     }
 
-    public static double[] SiluMultiply(double[] gate, double[] up) => [.. gate.Select((value, i) => value / (1 + Math.Exp(-value)) * up[i])];
+    public static double[] Softmax(double[] x)
+    {
+        double max = x.Max();
+        double[] weights = [.. x.Select(value => Math.Exp(value - max))];
+        double sum = weights.Sum();
+        return [.. weights.Select(weight => weight / sum)];
+    }
+
+    /// <summary>cap * tanh(x / cap); x itself without a cap.</summary>
+    public static double[] SoftCap(double[] x, float? cap) => cap is { } limit ? [.. x.Select(value => limit * Math.Tanh(value / limit))] : x;
+
+    public static double Activate(Activation activation, double x) => activation == Activation.Silu
+        ? x / (1 + Math.Exp(-x))
+        : 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+
+    public static double[] ActivateMultiply(Activation activation, double[] gate, double[] up) =>
+        [.. gate.Zip(up, (g, u) => Activate(activation, g) * u)];
 }

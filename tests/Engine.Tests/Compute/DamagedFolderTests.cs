@@ -14,7 +14,7 @@ public sealed class DamagedFolderTests
     /// <summary>What is done to config.json, and the words that the error must have.</summary>
     public static TheoryData<string, string?, string> WrongConfigs { get; } = new()
     {
-        { "architectures", "[\"GPT2LMHeadModel\"]", "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, found GPT2LMHeadModel" },
+        { "architectures", "[\"GPT2LMHeadModel\"]", "LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Phi3ForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, found GPT2LMHeadModel" },
         { "architectures", null, "found none" },
         { "hidden_size", null, "'hidden_size': expected an integer in 1..65536, found no such key" },
         { "hidden_size", "-5", "found -5" },
@@ -26,9 +26,9 @@ public sealed class DamagedFolderTests
         { "num_attention_heads", "7", "'num_attention_heads': expected a multiple of num_key_value_heads (2), found 7" },
         { "head_dim", "20", "'head_dim': expected a multiple of 8, found 20" },
         { "vocab_size", "511", "expected [511, 128], found [512, 128]" },
-        { "hidden_act", "\"gelu\"", "'hidden_act': expected silu, found gelu" },
+        { "hidden_act", "\"gelu\"", "'hidden_act': expected silu or gelu_pytorch_tanh, found gelu" },
         { "rms_norm_eps", "0", "'rms_norm_eps': expected a number above 0, found 0" },
-        { "rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 4}", "'rope_scaling.rope_type': expected default, linear or llama3, found yarn" },
+        { "rope_scaling", "{\"rope_type\": \"mrope\", \"factor\": 4}", "'rope_scaling.rope_type': expected default, linear, dynamic, yarn, llama3 or longrope, found mrope" },
         { "rope_scaling", "{\"type\": \"linear\"}", "'rope_scaling.factor': expected a number above 0, found no such key" },
         { "rope_scaling", "[1]", "'rope_scaling': expected an object, found [1]" },
         { "quantization_config", "{\"quant_method\": \"gptq\"}", "quantized" },

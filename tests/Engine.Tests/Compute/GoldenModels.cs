@@ -5,16 +5,16 @@ namespace ScriptedServe.Engine.Tests.Compute;
 
 /// <summary>A prompt with what Hugging Face's own code, in float64, continues it with.</summary>
 /// <param name="LogProbabilities">[generated]: of each expected id.</param>
-/// <param name="Top">[generated][5]: the most probable ids with their log-probabilities.</param>
+/// <param name="Top">[generated][n]: the most probable ids with their log-probabilities.</param>
 internal sealed record GoldenCase(string Name, int[] Prompt, int[] ExpectedIds, double[] LogProbabilities, (int Id, double LogProbability)[][] Top);
 
-/// <summary>The small models under tests/data/models, one for each family and weight type.</summary>
+/// <summary>The small models under tests/data/models, of every family and weight type; the README there says how they were made.</summary>
 internal static class GoldenModels
 {
     /// <summary>The built-in model; its cases are written by its own training scripts, in their own form.</summary>
     private const string Storyteller = "storyteller";
 
-    private static readonly string[] All = ["llama-f32", "qwen2-bf16-sharded", "mistral-f16-swa", Storyteller];
+    private static readonly string[] All = [.. Directory.GetDirectories(TestPaths.InRepository("tests", "data", "models")).Select(path => Path.GetFileName(path)).Order(), Storyteller];
 
     public static TheoryData<string> Names { get; } = [.. All];
 

@@ -122,8 +122,20 @@ public sealed unsafe class KernelTests
             using var result = NativeBuffer.OfFloats(count + 8);
             result.Floats[count] = 777f;
 
-            RowKernels.SiluMultiply(left.Floats, right.Floats, result.Floats, count);
-            AssertClose(ReferenceKernels.SiluMultiply(Doubles(a), Doubles(b)), result, count);
+            foreach (var activation in Enum.GetValues<Activation>())
+            {
+                RowKernels.ActivateMultiply(activation, left.Floats, right.Floats, result.Floats, count);
+                AssertClose(ReferenceKernels.ActivateMultiply(activation, Doubles(a), Doubles(b)), result, count);
+            }
+
+            RowKernels.AddScaled(result.Floats, left.Floats, 0.75f, count);
+            AssertClose([.. ReferenceKernels.ActivateMultiply(Activation.GeluTanh, Doubles(a), Doubles(b)).Zip(a, (y, x) => y + 0.75 * x)], result, count);
+            RowKernels.SoftCap(result.Floats, 0.3f, count);
+            RowKernels.Scale(result.Floats, 2, count);
+            AssertClose(
+                [.. ReferenceKernels.SoftCap([.. ReferenceKernels.ActivateMultiply(Activation.GeluTanh, Doubles(a), Doubles(b)).Zip(a, (y, x) => y + 0.75 * x)], 0.3f).Select(x => 2 * x)],
+                result,
+                count);
             RowKernels.RmsNorm(left.Floats, right.Floats, result.Floats, count, 1e-5f);
             AssertClose(ReferenceKernels.RmsNorm(Doubles(a), Doubles(b), 1e-5f), result, count);
             RowKernels.Add(left.Floats, right.Floats, count);
@@ -133,12 +145,26 @@ public sealed unsafe class KernelTests
     }
 
     [Fact]
+    public void The_hyperbolic_tangent_is_right_to_a_few_units_in_the_last_place_everywhere()
+    {
+        for (float x = 1e-6f; x < 40; x *= 1.003f)
+        {
+            double expected = Math.Tanh(x);
+            Assert.Equal(expected, VectorMath.Tanh(Vector256.Create(x))[3], 3e-7 * expected);
+            Assert.Equal(-expected, VectorMath.Tanh(Vector256.Create(-x))[5], 3e-7 * expected);
+        }
+
+        Assert.Equal(0f, VectorMath.Tanh(Vector256.Create(0f))[0]);
+        Assert.Equal(1f, VectorMath.Tanh(Vector256.Create(1e30f))[0]);
+    }
+
+    [Fact]
     public void Rotation_agrees_with_its_definition_in_place_and_out_of_place()
     {
         var random = new Random(5);
         for (int half = 4; half <= 64; half += 4)
         {
-            var frequencies = new RopeConfig(10000).Frequencies(2 * half);
+            var frequencies = RopeConfig.Plain(10000, 2 * half).Frequencies;
             float[] x = Randoms(random, 2 * half);
             int position = random.Next(4000);
             var expected = ReferenceKernels.Rotate(Doubles(x), 2 * half, position, frequencies);
@@ -169,7 +195,7 @@ public sealed unsafe class KernelTests
             for (int head = 0; head < heads; head++)
             {
                 float[] query = q[(head * headDim)..((head + 1) * headDim)];
-                var expected = ReferenceKernels.Attend(Doubles(query), Rows(k, headDim), Rows(v, headDim));
+                var expected = ReferenceKernels.Attend(Doubles(query), Rows(k, headDim), Rows(v, headDim), 1 / Math.Sqrt(headDim), softCap: null);
                 Assert.All(expected, (value, d) => Assert.Equal(value, whole[head * headDim + d], 1e-5));
                 Assert.Equal(whole[(head * headDim)..((head + 1) * headDim)], Attend(query, k, v, 1, headDim, [count]));
             }
@@ -184,8 +210,8 @@ public sealed unsafe class KernelTests
     public void Llama3_scaling_keeps_high_frequencies_divides_low_ones_and_blends_between()
     {
         // Llama 3.1: theta 500000, head 128, factor 8, low 1, high 4, original context 8192. Wavelengths below 2048 are kept, above 8192 divided.
-        var plain = new RopeConfig(500000).Frequencies(128);
-        var scaled = new RopeConfig(500000, RopeScaling.Llama3, 8, 1, 4, 8192).Frequencies(128);
+        var plain = RopeConfig.Plain(500000, 128).Frequencies;
+        var scaled = RopeConfig.Llama3(500000, 128, 8, 1, 4, 8192).Frequencies;
         for (int i = 0; i < 64; i++)
         {
             double wavelength = 2 * Math.PI * Math.Pow(500000, i / 64.0);
@@ -194,7 +220,7 @@ public sealed unsafe class KernelTests
         }
 
         Assert.Equal(1.0, plain[0]);
-        Assert.Equal(0.25, new RopeConfig(10000, RopeScaling.Linear, 4).Frequencies(8)[0]);
+        Assert.Equal(0.25, RopeConfig.Linear(10000, 8, 4).Frequencies[0]);
     }
 
     /// <summary>Attention of heads that share keys and values, which come in runs of the given lengths.</summary>

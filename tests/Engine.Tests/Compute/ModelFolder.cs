@@ -72,7 +72,7 @@ internal sealed class ModelFolder : IDisposable
             int count = shape.Aggregate(1, (product, size) => product * size);
             for (int i = 0; i < count; i++)
             {
-                float value = (random.NextSingle() - 0.5f) * 0.8f + (name.Contains("norm", StringComparison.Ordinal) ? 1 : 0);
+                float value = (random.NextSingle() - 0.5f) * 0.8f + (shape.Length == 1 && name.EndsWith("weight", StringComparison.Ordinal) ? 1 : 0);
                 data.AddRange(type switch
                 {
                     "F32" => BitConverter.GetBytes(value),
@@ -94,37 +94,64 @@ internal sealed class ModelFolder : IDisposable
 
     private static IEnumerable<(string Name, int[] Shape)> Tensors(DecoderConfig config)
     {
-        var (hidden, feedForward) = (config.Hidden, config.FeedForward);
-        yield return ("model.embed_tokens.weight", [config.VocabSize, hidden]);
-        yield return ("model.norm.weight", [hidden]);
+        var names = config.Names;
+        var (hidden, headDim) = (config.Hidden, config.HeadDim);
+        yield return (names.Embedding + ".weight", [config.VocabSize, hidden]);
+        yield return (names.FinalNorm + ".weight", [hidden]);
         if (!config.TiedEmbeddings)
         {
-            yield return ("lm_head.weight", [config.VocabSize, hidden]);
+            yield return (names.Output + ".weight", [config.VocabSize, hidden]);
         }
 
         for (int layer = 0; layer < config.Layers; layer++)
         {
-            string prefix = $"model.layers.{layer}.";
-            yield return (prefix + "input_layernorm.weight", [hidden]);
-            yield return (prefix + "post_attention_layernorm.weight", [hidden]);
-            (string Name, int Outputs, int Inputs, bool Bias)[] projections =
-            [
-                ("self_attn.q_proj", config.QuerySize, hidden, config.QkvBias),
-                ("self_attn.k_proj", config.KvSize, hidden, config.QkvBias),
-                ("self_attn.v_proj", config.KvSize, hidden, config.QkvBias),
-                ("self_attn.o_proj", hidden, config.QuerySize, config.OutputBias),
-                ("mlp.gate_proj", feedForward, hidden, config.FeedForwardBias),
-                ("mlp.up_proj", feedForward, hidden, config.FeedForwardBias),
-                ("mlp.down_proj", hidden, feedForward, config.FeedForwardBias),
-            ];
-            foreach (var (name, outputs, inputs, bias) in projections)
+            string block = names.Block(layer);
+            var norms = new List<(string Name, int Length)> { (names.AttentionNorm, hidden), (names.FeedForwardNorm, hidden) };
+            norms.AddRange(config.PostNorms ? [(names.PostAttentionNorm, hidden), (names.PostFeedForwardNorm, hidden)] : []);
+            norms.AddRange(config.QueryKeyNorm ? [(names.QueryNorm, headDim), (names.KeyNorm, headDim)] : []);
+            foreach (var (name, length) in norms)
             {
-                yield return ($"{prefix}{name}.weight", [outputs, inputs]);
+                yield return ($"{block}{name}.weight", [length]);
+            }
+
+            foreach (var (name, outputs, inputs, bias) in Projections(config, config.Blocks[layer].Experts))
+            {
+                yield return ($"{block}{name}.weight", [outputs, inputs]);
                 if (bias)
                 {
-                    yield return ($"{prefix}{name}.bias", [outputs]);
+                    yield return ($"{block}{name}.bias", [outputs]);
                 }
             }
+        }
+    }
+
+    private static IEnumerable<(string Name, int Outputs, int Inputs, bool Bias)> Projections(DecoderConfig config, ExpertsConfig? experts)
+    {
+        var names = config.Names;
+        int[] heads = [config.QuerySize, config.KvSize, config.KvSize];
+        foreach (var (name, outputs) in names.Qkv.Zip(names.Qkv.Count == 1 ? [heads.Sum()] : heads))
+        {
+            yield return (name, outputs, config.Hidden, config.QkvBias);
+        }
+
+        yield return (names.AttentionOutput, config.Hidden, config.QuerySize, config.OutputBias);
+        if (experts is not null)
+        {
+            yield return (names.Router, experts.Count, config.Hidden, false);
+        }
+
+        for (int expert = 0; expert < (experts?.Count ?? 1); expert++)
+        {
+            string prefix = experts is null ? "" : $"{names.Experts}{expert}";
+            var gateUp = experts is null ? names.GateUp : names.ExpertGateUp;
+            int width = experts?.FeedForward ?? config.FeedForward;
+            bool bias = experts is null && config.FeedForwardBias;
+            foreach (string name in gateUp)
+            {
+                yield return (prefix + name, 2 * width / gateUp.Count, config.Hidden, bias);
+            }
+
+            yield return (prefix + (experts is null ? names.Down : names.ExpertDown), config.Hidden, width, bias);
         }
     }
 }

@@ -17,8 +17,19 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
     /// <summary>Logits by the position of the token they follow.</summary>
     public Dictionary<int, float[]> Logits { get; } = [];
 
-    public StepSlice Next(int count, bool wantsLogits) =>
-        new(Tokens.GetRange(Computed, count).ToArray(), Computed, Pages, wantsLogits);
+    /// <summary>The next slice of a sequence of a model whose <see cref="ModelDescription.ShortContext"/> is given.</summary>
+    public StepSlice Next(int count, bool wantsLogits, int shortContext = int.MaxValue) =>
+        new(Tokens.GetRange(Computed, count).ToArray(), Computed, Pages, wantsLogits) { LongContext = Tokens.Count > shortContext };
+
+    /// <summary>Adds a generated token. A sequence that has become a long one by it is computed anew.</summary>
+    public void Append(int token, int shortContext)
+    {
+        Tokens.Add(token);
+        if (Tokens.Count - 1 == shortContext)
+        {
+            Computed = 0;
+        }
+    }
 
     /// <summary>Runs one step over the sequences, each with its count of tokens and whether it wants logits.</summary>
     public static void Step(
@@ -26,7 +37,7 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
     {
         int vocab = runner.Model.VocabSize;
         var logits = new float[vocab * parts.Count(part => part.WantsLogits)];
-        runner.Forward(parts.Select(part => part.Sequence.Next(part.Count, part.WantsLogits)).ToArray(), pool, logits, observer);
+        runner.Forward(parts.Select(part => part.Sequence.Next(part.Count, part.WantsLogits, runner.Model.ShortContext)).ToArray(), pool, logits, observer);
         int row = 0;
         foreach (var (sequence, count, wantsLogits) in parts)
         {
