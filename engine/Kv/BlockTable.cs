@@ -7,17 +7,21 @@ public delegate void PageCopier(int from, int to);
 /// The pages that hold the KV of one token sequence: page i has positions [i*pageTokens, (i+1)*pageTokens). It owns one hold on each of its
 /// pages; a sequence and a reservation each have one table, and hand it on whole. Not thread-safe.
 /// </summary>
-public sealed class BlockTable(PrefixCache cache)
+/// <param name="longContext">Its KV is that of a long sequence; see <see cref="PrefixCache"/>.</param>
+public sealed class BlockTable(PrefixCache cache, bool longContext = false)
 {
     private readonly List<int> _pages = [];
     private int[] _snapshot = [];
     private bool _changed;
 
     // The node of the last page that Publish stored, and how many pages that is: publishing goes on from there.
-    private CacheNode _published = cache.Root;
+    private CacheNode _published = cache.Root(longContext);
     private int _publishedPages;
 
     public int Count => _pages.Count;
+
+    /// <summary>Its KV is that of a long sequence.</summary>
+    public bool IsLong { get; private set; } = longContext;
 
     public int this[int index] => _pages[index];
 
@@ -45,7 +49,19 @@ public sealed class BlockTable(PrefixCache cache)
         }
 
         _changed = true;
-        return cache.MatchAndRetain(tokens, _pages);
+        return cache.MatchAndRetain(tokens, _pages, IsLong);
+    }
+
+    /// <summary>From now on an empty table has, or has not, the KV of a long sequence.</summary>
+    public void Become(bool longContext)
+    {
+        if (_pages.Count != 0)
+        {
+            throw new InvalidOperationException("Only an empty block table can be given to a sequence of another length");
+        }
+
+        IsLong = longContext;
+        _published = cache.Root(longContext);
     }
 
     /// <summary>Lets go of the pages behind the first <paramref name="pages"/>.</summary>
@@ -60,7 +76,7 @@ public sealed class BlockTable(PrefixCache cache)
 
         if (_publishedPages > pages)
         {
-            (_published, _publishedPages) = (cache.Root, 0);
+            (_published, _publishedPages) = (cache.Root(IsLong), 0);
         }
     }
 
@@ -111,7 +127,7 @@ public sealed class BlockTable(PrefixCache cache)
 
         if (_publishedPages > index)
         {
-            (_published, _publishedPages) = (cache.Root, 0);
+            (_published, _publishedPages) = (cache.Root(IsLong), 0);
         }
 
         return TryExtend(tokens);

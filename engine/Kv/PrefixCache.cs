@@ -12,8 +12,8 @@ public interface IPrefixCacheListener
 
 /// <summary>
 /// KV that can be used again, found by its tokens: a tree in which each node is one page and a path from the root is a prefix. Nodes are
-/// whole pages, except that a leaf may be a page whose first tokens alone are filled. A page in the tree is never written.
-/// Not thread-safe.
+/// whole pages, except that a leaf may be a page whose first tokens alone are filled. A page in the tree is never written. Sequences that are computed
+/// as long ones (<see cref="Compute.ModelDescription.ShortContext"/>) have a tree of their own. Not thread-safe.
 /// </summary>
 /// <remarks>
 /// Whoever holds a node's page holds those of all its ancestors too, and lets go of the deepest first. So the idle page let go longest ago is
@@ -22,6 +22,7 @@ public interface IPrefixCacheListener
 public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCacheListener? listener = null)
 {
     private readonly CacheNode _root = new(null, [], -1, PrefixHash.Root);
+    private readonly CacheNode _longRoot = new(null, [], -1, PrefixHash.LongRoot);
     private readonly CacheNode?[] _nodes = new CacheNode?[pages.Total];
 
     // Of pages that somebody holds; taken anew, a page starts clean.
@@ -31,7 +32,8 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
 
     public int PageTokens { get; } = pageTokens;
 
-    internal CacheNode Root => _root;
+    /// <summary>The root of the prefixes of long sequences, or of all others.</summary>
+    internal CacheNode Root(bool longContext) => longContext ? _longRoot : _root;
 
     /// <summary>Takes a page for one holder, evicting the oldest idle one where none is free.</summary>
     public bool TryTake(out int page)
@@ -55,10 +57,11 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     /// Finds the longest cached prefix of <paramref name="tokens"/> and retains its pages, appended to <paramref name="found"/>. The
     /// last of them may be matched in its first tokens only. O(length).
     /// </summary>
+    /// <param name="longContext">Among the prefixes of long sequences.</param>
     /// <returns>Tokens matched.</returns>
-    public int MatchAndRetain(ReadOnlySpan<int> tokens, List<int> found)
+    public int MatchAndRetain(ReadOnlySpan<int> tokens, List<int> found, bool longContext = false)
     {
-        var (node, matched) = (_root, 0);
+        var (node, matched) = (Root(longContext), 0);
         while (matched < tokens.Length)
         {
             var (child, common) = node.Closest(tokens[matched..Math.Min(tokens.Length, matched + PageTokens)]);
@@ -162,14 +165,14 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     }
 
     /// <summary>Hashes of all whole pages, parents before children.</summary>
-    public IEnumerable<ulong> WholePages() => _root.Descendants().Where(node => node.Tokens.Length == PageTokens).Select(node => node.Hash);
+    public IEnumerable<ulong> WholePages() => Nodes.Where(node => node.Tokens.Length == PageTokens).Select(node => node.Hash);
 
     /// <summary>Checks the tree against the allocator's books, which are checked as well.</summary>
     public void CheckIntegrity()
     {
         Pages.CheckIntegrity();
         var seen = 0;
-        foreach (var node in _root.Descendants())
+        foreach (var node in Nodes)
         {
             seen++;
             var parent = node.Parent!;
@@ -178,7 +181,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
                 throw new InvalidOperationException($"Page {node.Page} is in the tree but not in the books");
             }
 
-            if (parent != _root && (Pages.References(parent.Page) < Pages.References(node.Page) || parent.Tokens.Length != PageTokens))
+            if (parent.Page >= 0 && (Pages.References(parent.Page) < Pages.References(node.Page) || parent.Tokens.Length != PageTokens))
             {
                 throw new InvalidOperationException($"Page {node.Page} is held while its parent {parent.Page} is not, or its parent is not whole");
             }
@@ -190,6 +193,8 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
             throw new InvalidOperationException($"{cached} pages are marked cached, the tree has {seen}");
         }
     }
+
+    private IEnumerable<CacheNode> Nodes => _root.Descendants().Concat(_longRoot.Descendants());
 
     private void Remove(CacheNode node)
     {

@@ -15,11 +15,17 @@ public static class ReservationIds
     /// <param name="prefix">Differs between engines and starts of an engine.</param>
     /// <param name="number">Differs between the reservations of one start.</param>
     /// <param name="tokens">All that is reserved for, matched or not.</param>
-    public static string New(string prefix, long number, ReadOnlySpan<int> tokens) =>
-        string.Create(CultureInfo.InvariantCulture, $"{prefix}-{number}-{Digest(tokens)}");
+    /// <param name="longContext">For their KV as the beginning of a long sequence.</param>
+    public static string New(string prefix, long number, ReadOnlySpan<int> tokens, bool longContext = false) =>
+        string.Create(CultureInfo.InvariantCulture, $"{prefix}-{number}-{Digest(tokens, longContext)}");
 
     /// <summary>Whether the reservation is for these tokens.</summary>
-    public static bool IsFor(string id, ReadOnlySpan<int> tokens) => id.EndsWith("-" + Digest(tokens), StringComparison.Ordinal);
+    public static bool IsFor(string id, ReadOnlySpan<int> tokens, bool longContext = false) =>
+        id.EndsWith("-" + Digest(tokens, longContext), StringComparison.Ordinal);
 
-    private static string Digest(ReadOnlySpan<int> tokens) => Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(tokens)).AsSpan(0, DigestBytes));
+    private static string Digest(ReadOnlySpan<int> tokens, bool longContext)
+    {
+        var digest = Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(tokens)).AsSpan(0, DigestBytes));
+        return longContext ? digest + "l" : digest;
+    }
 }

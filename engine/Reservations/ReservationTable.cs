@@ -13,10 +13,11 @@ namespace ScriptedServe.Engine.Reservations;
 /// The core's thread alone touches it.
 /// </summary>
 /// <param name="idPrefix">Makes reservation ids differ between engines and starts of an engine.</param>
+/// <param name="shortContext">The model's.</param>
 /// <param name="longest">How long a reservation lives with all renewals of its lease.</param>
 /// <param name="post">Runs an action on the core's thread, after what was posted before.</param>
 public sealed class ReservationTable(
-    PrefixCache cache, IKvReceiver receiver, PageCopier copy, string idPrefix, TimeSpan longest, Action<Action> post, ReplyQueue replies, TimeProvider time)
+    PrefixCache cache, IKvReceiver receiver, PageCopier copy, string idPrefix, int shortContext, TimeSpan longest, Action<Action> post, ReplyQueue replies, TimeProvider time)
 {
     private readonly Dictionary<string, Reservation> _reservations = [];
     private readonly HashSet<int> _lost = [];
@@ -30,8 +31,12 @@ public sealed class ReservationTable(
     public int LostPages => _lost.Count;
 
     /// <summary>A reservation that holds nothing yet; it is to be queued and admitted.</summary>
-    public Reservation Create(string requestId, ReadOnlyMemory<int> tokens, int end, TimeSpan lease) =>
-        new(ReservationIds.New(idPrefix, ++_lastId, tokens.Span[..end]), requestId, tokens, end, lease, new BlockTable(cache));
+    public Reservation Create(string requestId, ReadOnlyMemory<int> tokens, int end, TimeSpan lease)
+    {
+        var longContext = tokens.Length > shortContext;
+        var id = ReservationIds.New(idPrefix, ++_lastId, tokens.Span[..end], longContext);
+        return new Reservation(id, requestId, tokens, end, lease, new BlockTable(cache, longContext));
+    }
 
     /// <exception cref="RpcException">NOT_FOUND.</exception>
     public Reservation Find(string id) => _reservations.TryGetValue(id, out var reservation) && reservation.State != ReservationState.Closing

@@ -37,10 +37,10 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         _cache = new PrefixCache(new PageAllocator(pool.Pages), pool.Layout.PageTokens, this);
         _waiting = new WaitingQueue(time, limits);
         _running = new RunningSet(limits.MaxSequences);
-        _reservations = new ReservationTable(_cache, receiver, pool.CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", limits.MaxLease, Commands.Post, _replies, time);
+        _reservations = new ReservationTable(_cache, receiver, pool.CopyPage, $"{identity.EngineId}-{identity.Epoch:x16}", runner.Model.ShortContext, limits.MaxLease, Commands.Post, _replies, time);
         _sequences = new SequenceTable(_waiting, _running, pool.Layout.Layers, Commands.Post, _replies);
         _scheduler = new Scheduler(
-            _waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), (item, e) => End(item, KvErrors.ToRpc(e, "Admission")), time);
+            _waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), (item, e) => End(item, KvErrors.ToRpc(e, "Admission")), runner.Model.ShortContext, time);
         _computation = new StepComputation(runner, pool, _scheduler, this, time);
         _load = new LoadReport(_cache.Pages, _waiting, _sequences, _reservations, _scheduler, _computation.Statistics);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
@@ -67,7 +67,8 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     public bool IsIdle => _sequences.Live.Count == 0 && _waiting.Count == 0 && _reservations.Count == 0;
 
     /// <summary>An empty block table for a new sequence. May be called from any thread.</summary>
-    public BlockTable NewBlocks() => new(_cache);
+    /// <param name="tokens">Tokens of the whole sequence.</param>
+    public BlockTable NewBlocks(int tokens) => new(_cache, tokens > Model.ShortContext);
 
     /// <returns>True if there may be more to do at once; false if there is nothing to do until a command is posted or a timer fires.</returns>
     public bool Step()

@@ -12,6 +12,7 @@ namespace ScriptedServe.Engine.Scheduling;
 /// finds room, sequences that have paused for long, since nobody reads them, are preempted for it. (3) Prompts, in chunks, oldest first.</para>
 /// </summary>
 /// <param name="admitOther">Admits what waits and is no sequence.</param>
+/// <param name="shortContext">The model's: a generation that has become longer is computed anew, from its first token.</param>
 /// <param name="ended">Told of what cannot go on by its own fault: its admission failed, or nobody reads it. It neither waits nor is planned any more.</param>
 public sealed class Scheduler(
     WaitingQueue waiting,
@@ -20,6 +21,7 @@ public sealed class Scheduler(
     PageCopier copy,
     Func<IWaiting, Admission> admitOther,
     Action<IWaiting, Exception> ended,
+    int shortContext,
     TimeProvider time)
 {
     private readonly List<Sequence> _planned = [];
@@ -50,6 +52,10 @@ public sealed class Scheduler(
         {
             sequence.Planned = 0;
             NotePause(sequence);
+            if (HasOtherKv(sequence) && sequence.State == SequenceState.Running)
+            {
+                Preempt(sequence);
+            }
         }
 
         foreach (var sequence in before)
@@ -86,8 +92,14 @@ public sealed class Scheduler(
             sequence.Tokens.Slice(sequence.Computed, sequence.Planned),
             sequence.Computed,
             sequence.Blocks.Snapshot(),
-            sequence.WantsLogits && sequence.Planned == sequence.Remaining));
+            sequence.WantsLogits && sequence.Planned == sequence.Remaining)
+        {
+            LongContext = sequence.Blocks.IsLong,
+        });
     }
+
+    /// <summary>The KV that a generation has, or brings along, is that of a shorter sequence than it is by now, or of a longer one.</summary>
+    private bool HasOtherKv(Sequence sequence) => sequence is GenerateSequence && sequence.Blocks.IsLong != sequence.Tokens.Count > shortContext;
 
     private bool TryGrow(Sequence sequence)
     {
@@ -177,6 +189,14 @@ public sealed class Scheduler(
         var brought = sequence.HoldsPages;
         try
         {
+            if (HasOtherKv(sequence))
+            {
+                // What it brought, if anything, is of no use to it.
+                sequence.Blocks.Release();
+                sequence.Blocks.Become(sequence.Tokens.Count > shortContext);
+                (sequence.Received, brought) = (0, false);
+            }
+
             sequence.Computed = brought
                 ? Math.Min(sequence.Received, sequence.MatchLimit)
                 : sequence.Blocks.Match(sequence.Tokens.Span[..sequence.MatchLimit]);

@@ -59,7 +59,7 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
                 return new RemoteSendReply { Transport = NothingSent, Timings = new SendTimings() };
             }
 
-            sequence = new SendSequence(id, tokens.AsSpan(0, end), begin, session, core.NewBlocks(), core.Limits, time);
+            sequence = new SendSequence(id, tokens.AsSpan(0, end), begin, session, core.NewBlocks(tokens.Length), core.Limits, time);
         }
         finally
         {
@@ -84,7 +84,7 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
         var sampling = _validation.Sampling(request.Sampling);
 
         var output = new GenerationOutput(core.Limits.OutputChunks, core.Commands.Wake);
-        var sequence = new GenerateSequence(id, tokens, promptTokens, sampling, core.ContextTokens, output, core.NewBlocks(), time);
+        var sequence = new GenerateSequence(id, tokens, promptTokens, sampling, core.ContextTokens, output, core.NewBlocks(tokens.Length), time);
         if (sequence.FinishBeforeStart() is { } finished)
         {
             if (request.ReservationId.Length > 0)
@@ -165,9 +165,9 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
 
     /// <summary>Whether the address takes any of [begin, end). What its receiver had cached when it made the address is not asked for in it.</summary>
     /// <exception cref="RpcException">It is for other tokens, or ends before <paramref name="end"/>.</exception>
-    private static bool Covers(IKvSendSession session, int[] tokens, ref int begin, int end)
+    private bool Covers(IKvSendSession session, int[] tokens, ref int begin, int end)
     {
-        if (tokens.Length < session.End || !ReservationIds.IsFor(session.ReservationId, tokens.AsSpan(0, session.End)))
+        if (tokens.Length < session.End || !ReservationIds.IsFor(session.ReservationId, tokens.AsSpan(0, session.End), tokens.Length > core.Model.ShortContext))
         {
             throw new RpcException(RpcStatus.FailedPrecondition, $"kv_address is for other tokens than these: the {session.End} tokens it was made for are not how token_ids begins");
         }

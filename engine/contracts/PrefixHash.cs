@@ -10,6 +10,12 @@ public static class PrefixHash
     /// <summary>The parent of a sequence's first page.</summary>
     public const ulong Root = 0xcbf29ce484222325;
 
+    /// <summary>
+    /// The parent of the first page of a sequence that is computed as a long one, by models for which that makes a difference. Its pages are of no use to
+    /// shorter sequences that begin alike, nor theirs to it.
+    /// </summary>
+    public const ulong LongRoot = 0x84222325cbf29ce4;
+
     /// <param name="parent">Hash of the page before, or <see cref="Root"/>.</param>
     /// <param name="tokens">The tokens of exactly one whole page.</param>
     public static ulong Of(ulong parent, ReadOnlySpan<int> tokens)

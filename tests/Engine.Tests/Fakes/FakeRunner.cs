@@ -8,11 +8,11 @@ namespace ScriptedServe.Engine.Tests.Fakes;
 /// A model whose logits are a hash of all tokens before, computed as a real one does: the KV of a token, in each layer, is made from the
 /// KV of all tokens before it as the pool holds them. KV read from a wrong page, or overwritten, changes every token that follows.
 /// </summary>
-internal sealed class FakeRunner(KvLayout layout, int vocabSize = 32, int contextLength = 200) : IModelRunner
+internal sealed class FakeRunner(KvLayout layout, int vocabSize = 32, int contextLength = 200, int shortContext = int.MaxValue) : IModelRunner
 {
     public static KvLayout Layout4 { get; } = new("fake", Layers: 2, KvHeads: 2, HeadDim: 4, PageTokens: 4, KvDataType.Float32);
 
-    public ModelDescription Model { get; } = new("fake", vocabSize, contextLength, [1]);
+    public ModelDescription Model { get; } = new("fake", vocabSize, contextLength, [1]) { ShortContext = shortContext };
 
     public KvLayout Layout { get; } = layout;
 
@@ -38,7 +38,7 @@ internal sealed class FakeRunner(KvLayout layout, int vocabSize = 32, int contex
                 for (var index = 0; index < slice.Count; index++)
                 {
                     var position = slice.Position + index;
-                    Write(pool, layer, slice.Pages.Span, position, Mix(Attend(pool, layer, slice.Pages.Span, position) ^ ((ulong)slice.Tokens.Span[index] << 32) ^ (ulong)position));
+                    Write(pool, layer, slice.Pages.Span, position, Mix(Attend(pool, layer, slice.Pages.Span, position) ^ (slice.LongContext ? ulong.MaxValue : 0) ^ ((ulong)slice.Tokens.Span[index] << 32) ^ (ulong)position));
                 }
             }
 

@@ -1,5 +1,6 @@
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Service;
 
@@ -9,16 +10,24 @@ namespace ScriptedServe.Engine.Tests.Fakes;
 internal sealed class SimulatedEngine
 {
     private readonly TaskCompletionSource _died = new();
+    private readonly IModelRunner _runner;
 
-    public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, int contextLength, ulong epoch = 7)
+    public SimulatedEngine(
+        string id, Simulation simulation, EngineLimits limits, int pages, int contextLength, ulong epoch = 7, int shortContext = int.MaxValue)
+        : this(id, simulation, limits, pages, new FakeRunner(FakeRunner.Layout4, contextLength: contextLength, shortContext: shortContext), epoch)
     {
-        Runner = new FakeRunner(FakeRunner.Layout4, contextLength: contextLength);
-        Pool = new HeapKvPool(Runner.Layout, pages);
-        Core = new EngineCore(Runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, epoch, [], "fake"), simulation.Time);
+    }
+
+    /// <param name="runner">Belongs to the caller.</param>
+    public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, IModelRunner runner, ulong epoch = 7)
+    {
+        _runner = runner;
+        Pool = new HeapKvPool(runner.Layout, pages);
+        Core = new EngineCore(runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, epoch, [], "fake"), simulation.Time);
         Service = new EngineService(Core, simulation.Network.SenderOf(Pool), simulation.Time);
     }
 
-    public FakeRunner Runner { get; }
+    public FakeRunner Runner => (FakeRunner)_runner;
 
     public HeapKvPool Pool { get; }
 
@@ -82,7 +91,7 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
         Engines.Remove(engine);
         Network.Kill(engine.Pool);
         engine.Die();
-        var next = new SimulatedEngine(id, this, engine.Core.Limits, pages, contextLength, epoch) { IsMortal = true };
+        var next = new SimulatedEngine(id, this, engine.Core.Limits, pages, contextLength, epoch, engine.Core.Model.ShortContext) { IsMortal = true };
         Engines.Add(next);
         return next;
     }

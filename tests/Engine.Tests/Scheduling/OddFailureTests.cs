@@ -49,7 +49,7 @@ public sealed class OddFailureTests
         // Validation would refuse a bias for a token that the model does not have.
         var output = new GenerationOutput(64, engine.Core.Commands.Wake);
         var odd = new GenerateSequence(
-            "odd", Calls.Prompt(11), 11, new SamplingParameters { LogitBias = new Dictionary<int, float> { [1000] = 1 } }, 200, output, engine.Core.NewBlocks(), simulation.Time);
+            "odd", Calls.Prompt(11), 11, new SamplingParameters { LogitBias = new Dictionary<int, float> { [1000] = 1 } }, 200, output, engine.Core.NewBlocks(11), simulation.Time);
         engine.Core.Commands.Post(() => engine.Core.Submit(odd, null, null));
         var error = simulation.Fails(ReadAsync(output));
         Assert.Equal(RpcStatus.Internal, error.Status);

@@ -1,0 +1,137 @@
+using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.Engine.Scheduling;
+using ScriptedServe.Engine.Tests.Fakes;
+
+namespace ScriptedServe.Engine.Tests.Compute;
+
+/// <summary>
+/// The promise that routers build on, for every family and weight type: a request gives the same tokens and the same bits of log-probabilities whatever batch,
+/// chunking, page size, thread count, vector width, cached prefix, preemption, split or move to another engine it met.
+/// </summary>
+public sealed class FamilyInvarianceTests
+{
+    private static readonly string[] Types = ["F32", "F16", "BF16"];
+
+    private static readonly EngineLimits Patient = new()
+    {
+        MaxWait = TimeSpan.FromHours(1),
+        MaxPause = TimeSpan.FromHours(1),
+        DefaultLease = TimeSpan.FromHours(1),
+        MaxLease = TimeSpan.FromHours(1),
+        SendTimeout = TimeSpan.FromHours(1),
+    };
+
+    [Theory]
+    [MemberData(nameof(RandomConfigs.Architectures), MemberType = typeof(RandomConfigs))]
+    public void A_request_gives_the_same_bits_however_it_is_served(string architecture)
+    {
+        var seen = new Seen();
+        for (int seed = 0; seed < 4 * Types.Length; seed++)
+        {
+            using var folder = RandomConfigs.Folder(architecture, Types[seed % Types.Length], new Random(seed));
+            try
+            {
+                Serve(folder.Path, seed, seen);
+            }
+            catch (Exception e)
+            {
+                throw new InvalidOperationException($"Seed {seed}, {Types[seed % Types.Length]}: {e.Message}{Environment.NewLine}{File.ReadAllText(folder.File("config.json"))}", e);
+            }
+        }
+
+        // An arrangement that never came about shows nothing.
+        Assert.True(seen is { Preemptions: > 5, CachedTokens: > 100, SentTokens: > 100, Resumed: > 3 }, $"{seen}");
+    }
+
+    private static void Serve(string folder, int seed, Seen seen)
+    {
+        var random = new Random(seed);
+        using var plain = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 128 });
+        int pageTokens = new[] { 1, 3, 4, 16 }[random.Next(4)];
+        using var one = Load(folder, new CpuRunnerOptions { Threads = 2, PageTokens = pageTokens, MaxBatchTokens = 32 });
+        using var other = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = pageTokens, MaxBatchTokens = 32, VectorWidth = VectorWidth.Vector128 });
+
+        using var simulation = new Simulation(seed);
+        CpuModelRunner[] runners = [one, other];
+        foreach (var runner in runners)
+        {
+            // Room for little more than one request of full length, so that sequences are preempted.
+            var limits = Patient with { MaxBatchTokens = random.Next(5, 33), MaxSequences = random.Next(2, 6) };
+            simulation.Engines.Add(new SimulatedEngine($"e{simulation.Engines.Count}", simulation, limits, 80 / pageTokens + 2, runner));
+        }
+
+        var callers = Enumerable.Range(0, 14).Select(i => Call(simulation.Engines, $"r{i}", new Random(random.Next()), one.Model.VocabSize, seen)).ToList();
+        simulation.Run(Task.WhenAll(callers));
+        foreach (var (request, output) in callers.Select(caller => caller.Result))
+        {
+            var expected = Alone(plain, request);
+            Assert.Equal(expected.Tokens, output.Tokens);
+            Assert.Equal(expected.Logprobs, output.Logprobs);
+        }
+
+        seen.Preemptions += simulation.Engines.Sum(engine => (int)engine.Load.Preemptions);
+    }
+
+    private static async Task<(StartGenerateRequest Request, Generated Output)> Call(
+        List<SimulatedEngine> engines, string id, Random random, int vocab, Seen seen)
+    {
+        var (here, there) = random.Next(2) == 0 ? (engines[0], engines[1]) : (engines[1], engines[0]);
+
+        // Few families of prompts, so that prefixes are shared.
+        int[] Tokens(int count, int seed)
+        {
+            var tokens = new Random(seed);
+            return [.. Enumerable.Range(0, count).Select(_ => tokens.Next(vocab))];
+        }
+
+        int[] prompt = [.. Tokens(random.Next(1, 36), random.Next(3)), .. Tokens(random.Next(0, 8), random.Next())];
+        var sampling = Calls.Sampling(random.Next(1, 16), random.Next(2), (ulong)random.Next(5));
+        sampling.Logprobs = Math.Min(vocab, 3);
+        var plain = Calls.Generate(id, prompt, sampling);
+        switch (random.Next(3))
+        {
+            case 0:
+                var output = await here.GenerateAsync(plain);
+                seen.CachedTokens += (int)output.Usage!.CachedTokens;
+                return (plain, output);
+            case 1:
+                var first = await here.GenerateAsync(plain, stopAfter: random.Next(1, 8));
+                if (first.Reason != FinishReason.Unspecified)
+                {
+                    return (plain, first);
+                }
+
+                seen.Resumed++;
+                var rest = await there.GenerateAsync(Calls.Generate(id, [.. prompt, .. first.Tokens], sampling, resumeAfter: prompt.Length));
+                return (plain, rest with { Tokens = [.. first.Tokens, .. rest.Tokens], Logprobs = [.. first.Logprobs, .. rest.Logprobs] });
+            default:
+                int end = random.Next(3) switch { 0 => prompt.Length, 1 => -1, _ => random.Next(prompt.Length + 1) };
+                var kv = await here.PrepAsync(Calls.Prep(id, prompt, end));
+                seen.SentTokens += (int)(await there.SendAsync(Calls.Send(id, prompt, kv))).SentTokens;
+                return (plain, await here.GenerateAsync(Calls.Generate(id, prompt, sampling, kv.ReservationId, begin: kv.End)));
+        }
+    }
+
+    private static Generated Alone(IModelRunner runner, StartGenerateRequest request)
+    {
+        using var simulation = new Simulation();
+        var engine = new SimulatedEngine("alone", simulation, Patient with { MaxBatchTokens = 128 }, 10, runner);
+        simulation.Engines.Add(engine);
+        return simulation.Run(engine.GenerateAsync(request));
+    }
+
+    private static CpuModelRunner Load(string folder, CpuRunnerOptions options) => CpuModelRunner.Load(folder, options);
+
+    private sealed record Seen
+    {
+        public int Preemptions { get; set; }
+
+        public int CachedTokens { get; set; }
+
+        public int SentTokens { get; set; }
+
+        public int Resumed { get; set; }
+    }
+}
