@@ -1,4 +1,8 @@
+using ScriptedServe.Host;
 using ScriptedServe.Host.Commands;
+
+// First of all: the runtime reads it once.
+RuntimeTuning.Apply();
 
 var file = new ConfigurationBuilder()
     .AddJsonFile(Path.Combine(AppContext.BaseDirectory, "appsettings.json"), optional: true)

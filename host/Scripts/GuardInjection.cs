@@ -16,6 +16,7 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
 {
     private const string Guard = "global::ScriptedServe.Scripting.Runtime.ScriptGuard.";
     private readonly GuardEdits _edits = new();
+    private readonly HandedOnStreams _handsOn = new(model);
 
     /// <summary>The guarded text.</summary>
     /// <param name="model">Of a tree that compiles: it tells whether an expression body's value is returned.</param>
@@ -47,6 +48,13 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
 
     public override void VisitForEachStatement(ForEachStatementSyntax node)
     {
+        if (_handsOn.IsWhole(node))
+        {
+            HandOn(node);
+            Visit(node.Expression);
+            return;
+        }
+
         Loop(node.Statement);
         base.VisitForEachStatement(node);
     }
@@ -281,6 +289,15 @@ internal sealed class GuardInjection(SemanticModel model, string path) : CSharpS
         {
             Wrap(body, Call("Check", body.Parent!));
         }
+    }
+
+    private void HandOn(ForEachStatementSyntax node)
+    {
+        var stream = node.Expression.Span;
+        _edits.Replace(TextSpan.FromBounds(node.SpanStart, stream.Start), $"yield return {Guard}HandOn(" + Breaks(node.SpanStart, stream.Start));
+        _edits.Replace(TextSpan.FromBounds(stream.End, node.Span.End), ");" + Breaks(stream.End, node.Span.End));
+
+        string Breaks(int start, int end) => new('\n', model.SyntaxTree.GetText().ToString(TextSpan.FromBounds(start, end)).Count(c => c == '\n'));
     }
 
     private void Wrap(StatementSyntax statement, string before)

@@ -47,6 +47,7 @@ internal sealed class LoadedScript
             return await Run(
                 async stop =>
                 {
+                    stop.ThrowIfCancellationRequested();
                     var script = await Instantiate(context, compiled, globals);
                     stage = EntryPoints.OnLoad;
                     await (script.OnLoad?.Invoke(stop) ?? Task.CompletedTask);
@@ -70,6 +71,7 @@ internal sealed class LoadedScript
     }
 
     /// <summary>Calls into a script on a pool thread, in a scope of its own, and waits for it no longer than a limit.</summary>
+    /// <param name="call">On a busy machine it may get its thread only after it was given up on: it looks at its token first.</param>
     /// <exception cref="TimeoutException">It did not end; it has been told to stop, and is left to itself.</exception>
     public static async Task<T> Run<T>(Func<CancellationToken, Task<T>> call, string router, ScriptCalls calls, TimeSpan limit, CancellationToken cancellationToken)
     {

@@ -62,7 +62,6 @@ internal sealed class PlanDriver(RouterVersion version, ScriptCalls calls, TimeS
                 {
                     try
                     {
-                        // On a busy machine a call may get its thread only after it was given up on.
                         token.ThrowIfCancellationRequested();
                         await plan(token);
                         return true;

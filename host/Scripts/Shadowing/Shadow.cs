@@ -85,6 +85,7 @@ internal sealed class Shadow(
             await LoadedScript.Run(
                 async token =>
                 {
+                    token.ThrowIfCancellationRequested();
                     planning = plan(token);
                     await planning;
                     return true;

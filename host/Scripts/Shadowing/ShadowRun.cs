@@ -130,21 +130,12 @@ internal sealed class ShadowRun : ScriptRecord
     {
         var spec = Recorded.Spec;
         var check = new RouterStreamCheck(router, spec.PromptTokens.Length, spec.Sampling, vocabSize: 0);
-        scope.Enter();
-        try
+        await foreach (var chunk in new ScriptStream(script, scope, Request!).WithCancellation(cancellationToken))
         {
-            await foreach (var chunk in script.HandleRequest(Request!).WithCancellation(cancellationToken))
-            {
-                check.Accept(chunk);
-                scope.Enter();
-            }
+            check.Accept(chunk);
+        }
 
-            check.Ended();
-        }
-        finally
-        {
-            scope.Leave();
-        }
+        check.Ended();
     }
 }
 

@@ -16,6 +16,9 @@ public static class ScriptGuard
     private const int FirstLooks = 64;
     private const int LargeCount = 16 * 1024;
 
+    /// <summary>Yielded in the place of a stream's chunks.</summary>
+    internal static readonly Chunk HandedOn = new() { Tokens = default };
+
     [ThreadStatic]
     private static Segment _segment;
 
@@ -174,6 +177,20 @@ public static class ScriptGuard
 
     /// <inheritdoc cref="Unlock(object)"/>
     public static void Unlock(Lock monitor) => monitor.Exit();
+
+    /// <summary>
+    /// In HandleRequest, in place of a loop that yields the chunks of a stream as they are: the host reads the stream to its end and comes back,
+    /// and no code of the script runs for a chunk.
+    /// </summary>
+    /// <param name="chunks">The stream.</param>
+    /// <returns>What to yield.</returns>
+    /// <exception cref="ArgumentNullException">There is no stream.</exception>
+    public static Chunk HandOn(IAsyncEnumerable<Chunk> chunks)
+    {
+        ArgumentNullException.ThrowIfNull(chunks);
+        (ScriptScope.Current ?? throw new InvalidOperationException("HandleRequest runs outside of a request")).HandOn(chunks);
+        return HandedOn;
+    }
 
     /// <summary>A limit that the host found passed: the script is stopped as by one of its own checks.</summary>
     /// <param name="limit">What was exceeded, its value and the setting that changes it.</param>

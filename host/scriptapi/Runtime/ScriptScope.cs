@@ -33,6 +33,7 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     private long _stopSeen;
     private int _asyncCalls;
     private volatile string? _stopped;
+    private IAsyncEnumerable<Chunk>? _handedOn;
 
     /// <summary>The call this code runs in, or null outside scripts.</summary>
     public static ScriptScope? Current => Flow.Value;
@@ -67,6 +68,23 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
 
     /// <summary>The host returns to the script: what was used since the last leave, or since the thread took up the flow, was the host's.</summary>
     public void Resume() => ScriptGuard.Resume(this);
+
+    /// <summary>The stream that <see cref="ScriptGuard.HandOn"/> gave the host to read; once.</summary>
+    /// <param name="yielded">What the router yielded.</param>
+    /// <returns>Null where it is a chunk.</returns>
+    public IAsyncEnumerable<Chunk>? TakeHandedOn(Chunk yielded)
+    {
+        if (!ReferenceEquals(yielded, ScriptGuard.HandedOn))
+        {
+            return null;
+        }
+
+        var chunks = _handedOn;
+        _handedOn = null;
+        return chunks;
+    }
+
+    internal void HandOn(IAsyncEnumerable<Chunk> chunks) => _handedOn = chunks;
 
     internal void Stop(string limit) => _stopped ??= limit;
 
