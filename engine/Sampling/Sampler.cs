@@ -61,7 +61,8 @@ public sealed class Sampler(int vocabSize)
             scores[token] += bias;
         }
 
-        if (generated < parameters.MinTokens)
+        // Masking all there is would leave nothing to choose; an end token does not end a generation this short in any case.
+        if (generated < parameters.MinTokens && parameters.StopTokens.Count < scores.Length)
         {
             foreach (var token in parameters.StopTokens)
             {

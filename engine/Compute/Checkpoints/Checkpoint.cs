@@ -119,7 +119,10 @@ internal sealed unsafe class Checkpoint : IDisposable
                 throw new ModelLoadException(path, $"weight_map of tensor '{tensor}'", "the name of a file in the folder", value.GetRawText());
             }
 
-            index[tensor] = fileName;
+            if (!index.TryAdd(tensor, fileName))
+            {
+                throw new ModelLoadException(path, $"weight_map of tensor '{tensor}'", "one file", "two entries");
+            }
         }
 
         return index;

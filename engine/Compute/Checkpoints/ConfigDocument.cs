@@ -27,15 +27,10 @@ internal sealed class ConfigDocument
     {
         try
         {
-            var file = new FileInfo(path);
-            if (!file.Exists)
+            long length = ModelFile.Length(path, "a JSON file");
+            if (length is 0 or > MaxFileBytes)
             {
-                throw new ModelLoadException(path, "file", "a JSON file", "no such file");
-            }
-
-            if (file.Length > MaxFileBytes)
-            {
-                throw new ModelLoadException(path, "file", $"at most {MaxFileBytes} bytes", $"{file.Length}");
+                throw new ModelLoadException(path, "file", $"a file of 1 to {MaxFileBytes} bytes", $"{length} bytes");
             }
 
             using var document = JsonDocument.Parse(File.ReadAllBytes(path));
@@ -82,6 +77,13 @@ internal sealed class ConfigDocument
         return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && double.IsFinite(number) && number > 0
             ? number
             : throw Wrong(key, "a number above 0", value.GetRawText());
+    }
+
+    /// <summary>As <see cref="Positive"/>, and neither too large nor too small for f32.</summary>
+    public float PositiveSingle(string key, double? fallback = null)
+    {
+        float number = (float)Positive(key, fallback);
+        return number > 0 && float.IsFinite(number) ? number : throw Wrong(key, "a number above 0 that f32 can hold", $"{Positive(key, fallback)}");
     }
 
     /// <summary>A list of exactly <paramref name="count"/> finite numbers above 0.</summary>

@@ -134,7 +134,7 @@ internal static class ModelFamilies
             NormsAddOne = true,
             PostNorms = true,
             ScaledEmbeddings = true,
-            AttentionScale = (float)(1 / Math.Sqrt(config.Positive("query_pre_attn_scalar", 256))),
+            AttentionScale = (float)(1 / Math.Sqrt(config.PositiveSingle("query_pre_attn_scalar", 256))),
             AttentionSoftCap = shared.Cap("attn_logit_softcapping", defaults.AttentionSoftCap),
             LogitSoftCap = shared.Cap("final_logit_softcapping", defaults.LogitSoftCap),
             Names = decoder.Names with { FeedForwardNorm = "pre_feedforward_layernorm" },

@@ -70,22 +70,17 @@ internal sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="ModelLoadException">The file is missing, unreadable, truncated or its header is wrong.</exception>
     public static SafetensorsFile Open(string path)
     {
-        var info = new FileInfo(path);
-        if (!info.Exists)
+        long length = ModelFile.Length(path, "a safetensors file");
+        if (length < LengthBytes + 2)
         {
-            throw new ModelLoadException(path, "file", "a safetensors file", "no such file");
-        }
-
-        if (info.Length < LengthBytes + 2)
-        {
-            throw new ModelLoadException(path, "file", "a header length and a JSON header", $"{info.Length} bytes");
+            throw new ModelLoadException(path, "file", "a header length and a JSON header", $"{length} bytes");
         }
 
         SafetensorsFile file;
         try
         {
             var mapping = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-            file = new SafetensorsFile(path, mapping, mapping.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), info.Length);
+            file = new SafetensorsFile(path, mapping, mapping.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), length);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -71,7 +71,7 @@ internal sealed class SharedConfig(ConfigDocument config, string architecture)
             KvHeads = kvHeads,
             HeadDim = headDim,
             FeedForward = Config.Count("intermediate_size", 1 << 20),
-            NormEpsilon = (float)Config.Positive("rms_norm_eps", defaults.NormEpsilon),
+            NormEpsilon = Config.PositiveSingle("rms_norm_eps", defaults.NormEpsilon),
             ContextLength = rope.ContextLength(context),
             Blocks = [.. Enumerable.Repeat(block, layers)],
             AttentionScale = (float)(1 / Math.Sqrt(headDim)),
@@ -116,7 +116,7 @@ internal sealed class SharedConfig(ConfigDocument config, string architecture)
 
     /// <summary>A soft cap; null if it is written as null.</summary>
     public float? Cap(string key, double? fallback) =>
-        Config.Has(key) ? (float)Config.Positive(key) : Config.Mentions(key) ? null : (float?)fallback;
+        Config.Has(key) ? Config.PositiveSingle(key) : Config.Mentions(key) ? null : (float?)fallback;
 
     private int HeadDim(int hidden, int heads, int? fallback)
     {

@@ -52,6 +52,17 @@ internal sealed class ModelFolder : IDisposable
         WriteFile(JsonSerializer.SerializeToUtf8Bytes(header), bytes.AsSpan(8 + length));
     }
 
+    /// <summary>Changes the bytes of one tensor of model.safetensors.</summary>
+    public void EditTensor(string name, SpanAction edit)
+    {
+        byte[] bytes = System.IO.File.ReadAllBytes(File("model.safetensors"));
+        int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        var offsets = JsonNode.Parse(bytes.AsSpan(8, length))![name]!["data_offsets"]!.AsArray();
+        var (begin, end) = ((int)offsets[0]!, (int)offsets[1]!);
+        edit(bytes.AsSpan(8 + length + begin, end - begin));
+        System.IO.File.WriteAllBytes(File("model.safetensors"), bytes);
+    }
+
     /// <summary>Replaces model.safetensors by this header and data.</summary>
     public void WriteFile(ReadOnlySpan<byte> header, ReadOnlySpan<byte> data)
     {
@@ -59,6 +70,8 @@ internal sealed class ModelFolder : IDisposable
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
         System.IO.File.WriteAllBytes(File("model.safetensors"), [.. length, .. header, .. data]);
     }
+
+    public delegate void SpanAction(Span<byte> data);
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
 

@@ -115,6 +115,46 @@ public sealed class SamplerTests
     public void Logits_that_are_no_numbers_are_an_error(float value) =>
         Assert.Throws<NonFiniteLogitsException>(() => new Sampler(3).Sample([0, value, 1], new SamplingParameters(), null, 0, 0));
 
+    [Fact]
+    public void Ties_at_a_cut_are_kept_by_lower_id()
+    {
+        var sampler = new Sampler(6);
+        float[] logits = [1, 3, 3, 3, 3, 0];
+        Assert.Equal([1], Drawn(sampler, logits, new SamplingParameters { TopK = 1 }));
+        Assert.Equal([1, 2], Drawn(sampler, logits, new SamplingParameters { TopK = 2 }));
+        Assert.Equal([1, 2, 3], Drawn(sampler, logits, new SamplingParameters { TopP = 0.6f }));
+        Assert.Equal([1, 2, 3, 4], Drawn(sampler, logits, new SamplingParameters { MinP = 1 }));
+        Assert.Equal([1], Drawn(sampler, logits, new SamplingParameters { TopP = 1e-6f }));
+        Assert.Equal([1], Drawn(sampler, logits, new SamplingParameters { Temperature = 0 }));
+    }
+
+    [Fact]
+    public void A_cut_wider_than_the_vocabulary_keeps_all_of_it()
+    {
+        Assert.Equal([0, 1, 2], Drawn(new Sampler(3), [0, 0, 0], new SamplingParameters { TopK = 1000, TopP = 1, MinP = 0 }));
+        Assert.Equal([0], Drawn(new Sampler(1), [-5], new SamplingParameters { TopK = 7, TopP = 0.1f, MinP = 0.5f }));
+    }
+
+    [Fact]
+    public void Extreme_logits_and_temperatures_choose_the_likeliest_and_nothing_masked()
+    {
+        float[] logits = [-3.4e38f, 3.4e38f, 0, 3.3e38f];
+        Assert.Equal([1], Drawn(new Sampler(4), logits, new SamplingParameters()));
+        Assert.Equal([1], Drawn(new Sampler(4), logits, new SamplingParameters { Temperature = 1e-30f, TopP = 0.5f, MinP = 0.1f }));
+        Assert.Equal([0, 1, 2, 3], Drawn(new Sampler(4), [0, 1, 2, 3], new SamplingParameters { Temperature = 1e30f }));
+    }
+
+    [Fact]
+    public void Where_every_token_is_an_end_token_the_mask_of_end_tokens_leaves_the_choice_as_it_was()
+    {
+        var parameters = new SamplingParameters { MinTokens = 5, StopTokens = new HashSet<int> { 0, 1, 2 }, LogitBias = new Dictionary<int, float> { [1] = -1 } };
+        Assert.Equal([0, 1, 2], Drawn(new Sampler(3), [1, 2, 0], parameters));
+        Assert.Equal([0], Drawn(new Sampler(3), [2, 2, 0], parameters with { Temperature = 0 }));
+    }
+
+    private static int[] Drawn(Sampler sampler, float[] logits, SamplingParameters parameters) =>
+        [.. Enumerable.Range(0, 400).Select(position => sampler.Sample(logits, parameters, null, 0, position).Token).Distinct().Order()];
+
     /// <summary>Known answers of Random123's philox4x32-10.</summary>
     [Fact]
     public void The_generator_is_Philox()
