@@ -408,6 +408,11 @@ public sealed partial class EngineFleet : IAsyncDisposable
                 told = new FleetEvent(member.Since, member.Id, from, to, member.Reason);
                 Publish_NeedsLock();
             }
+            else if (happened == EngineEvent.ProcessExited)
+            {
+                // Its connection broke a moment before; why it ended is known only now.
+                told = new FleetEvent(time.GetUtcNow(), member.Id, from, to, member.Reason);
+            }
         }
 
         lost?.Lose(reason ?? "it was started anew");
