@@ -33,7 +33,7 @@ internal sealed record ModelFolder(ModelFacts Facts, ITokenizer Tokenizer, IChat
                 Whole(text, "max_position_embeddings", folder),
                 Whole(text, "vocab_size", folder),
                 DefaultSampling(Path.Combine(folder, "generation_config.json")));
-            var tokenizer = HuggingFaceTokenizer.Load(folder);
+            var tokenizer = HuggingFaceTokenizer.Load(folder, facts.VocabSize);
             if (tokenizer.VocabSize > facts.VocabSize)
             {
                 throw new ModelFolderException($"{folder}: tokenizer.json has token ids up to {tokenizer.VocabSize - 1}, but the model's vocab_size is {facts.VocabSize}.");

@@ -1,12 +1,11 @@
 using System.Text;
-using System.Text.Json;
 using ScriptedServe.Host.Text.Tokenization;
 
 namespace ScriptedServe.Host.Text;
 
 /// <summary>
-/// A tokenizer.json of Hugging Face's tokenizers with a BPE model, byte-level or SentencePiece-style. Encoding runs: added tokens,
-/// normalizer, added tokens marked "normalized", pre-tokenizers, BPE, post-processor. Truncation and padding in the file are not applied.
+/// A tokenizer.json of Hugging Face's tokenizers with a BPE model, byte-level or SentencePiece-style, or a Unigram one. Encoding runs: added
+/// tokens, normalizer, added tokens marked "normalized", pre-tokenizers, model, post-processor. Truncation and padding in the file are not applied.
 /// </summary>
 /// <remarks>
 /// Ids without a token decode to nothing (models pad their vocabularies). In byte-level vocabularies added tokens decode to their
@@ -22,26 +21,30 @@ public sealed class HuggingFaceTokenizer : ITokenizer
     private readonly DecoderStep[] decoder;
     private readonly TokenTable tokens;
 
-    private HuggingFaceTokenizer(JsonSpot root)
+    private HuggingFaceTokenizer(JsonSpot root, TokenizerConfig? config, int maxIds)
     {
-        var model = BpeModel.Read(root["model"]);
-        AddedToken[] added = root.Optional("added_tokens") is { } list ? [.. list.Items().Select(item => AddedToken.Read(item, BpeModel.MaxId))] : [];
-        tokens = new TokenTable(model.Vocabulary, added);
-        normalizer = root.Optional("normalizer") is { } normalizing ? Normalizer.Read(normalizing) : null;
-        written = new AddedTokenMatcher(added.Where(token => !token.Normalized).Select(token => (token.Content, token)));
-        normalized = new AddedTokenMatcher(added.Where(token => token.Normalized).Select(token => (normalizer?.Apply(token.Content) ?? token.Content, token)));
-        PreTokenizer chain = new BpeStep(model);
-        if (root.Optional("pre_tokenizer") is { } splitting)
+        var model = WordModel.Read(root["model"]);
+        var added = new AddedVocabulary(model);
+        foreach (var item in root.Optional("added_tokens")?.Items() ?? [])
         {
-            chain = PreTokenizerReader.Read(splitting, chain);
+            _ = item["id"].Count(WordModel.MaxId);
+            added.Add(AddedToken.Read(item));
         }
-        else if (model.MayCutBefore(SentencePieceSpace))
+
+        config?.AddTokens(added, maxIds);
+        tokens = new TokenTable(model, added);
+        normalizer = root.Optional("normalizer") is { } normalizing ? Normalizer.Read(normalizing) : null;
+        written = new AddedTokenMatcher(added.Tokens.Where(item => !item.Token.Normalized).Select(item => (item.Token.Content, item.Token, item.Id)));
+        normalized = new AddedTokenMatcher(added.Tokens.Where(item => item.Token.Normalized)
+            .Select(item => (normalizer?.Apply(item.Token.Content) ?? item.Token.Content, item.Token, item.Id)));
+        PreTokenizer chain = new ModelStep(model);
+        if (model.MayCutBefore(SentencePieceSpace))
         {
             chain = new NeutralCuts(SentencePieceSpace, chain);
         }
 
-        preTokenizer = chain;
-        postProcessor = root.Optional("post_processor") is { } processing ? PostProcessor.Read(processing) : PostProcessor.None;
+        preTokenizer = root.Optional("pre_tokenizer") is { } splitting ? PreTokenizerReader.Read(splitting, chain) : chain;
+        postProcessor = config?.PostProcessor(added) ?? (root.Optional("post_processor") is { } processing ? PostProcessor.Read(processing) : PostProcessor.None);
         decoder = root.Optional("decoder") is { } decoding ? [.. DecoderStep.Read(decoding)] : [];
     }
 
@@ -49,43 +52,40 @@ public sealed class HuggingFaceTokenizer : ITokenizer
 
     public int VocabSize => tokens.Size;
 
-    /// <param name="path">A tokenizer.json, or the folder that holds one.</param>
-    /// <exception cref="TokenizerException">The file is missing, damaged or uses a component that is not supported.</exception>
-    public static HuggingFaceTokenizer Load(string path)
+    /// <param name="path">
+    /// A model's folder, whose tokenizer.json is read and, for what they add to it, tokenizer_config.json and added_tokens.json; or a tokenizer.json alone.
+    /// </param>
+    /// <param name="maxIds">How many ids the model knows. Tokens for which tokenizer_config.json would go past them stay text.</param>
+    /// <exception cref="TokenizerException">A file is missing, damaged or uses a component that is not supported.</exception>
+    public static HuggingFaceTokenizer Load(string path, int maxIds = int.MaxValue)
     {
-        var file = Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path;
-        byte[] json;
+        if (!Directory.Exists(path))
+        {
+            return Parse(ReadFile(path), path);
+        }
+
+        var file = Path.Combine(path, "tokenizer.json");
+        return Parse(ReadFile(file), file, TokenizerConfig.Load(path), maxIds);
+    }
+
+    /// <param name="name">What to call the source in errors.</param>
+    /// <exception cref="TokenizerException">As <see cref="Load"/>.</exception>
+    public static HuggingFaceTokenizer Parse(ReadOnlyMemory<byte> json, string name) => Parse(json, name, config: null, int.MaxValue);
+
+    internal static byte[] ReadFile(string file)
+    {
         try
         {
-            json = File.ReadAllBytes(file);
+            return File.ReadAllBytes(file);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new TokenizerException($"{file}: cannot be read: {error.Message}", error);
         }
-
-        return Parse(json, file);
     }
 
-    /// <param name="name">What to call the source in errors.</param>
-    /// <exception cref="TokenizerException">As <see cref="Load"/>.</exception>
-    public static HuggingFaceTokenizer Parse(ReadOnlyMemory<byte> json, string name)
-    {
-        try
-        {
-            using var document = JsonDocument.Parse(json);
-            return new HuggingFaceTokenizer(new JsonSpot(document.RootElement, "$", name));
-        }
-        catch (JsonException error)
-        {
-            throw new TokenizerException($"{name}: not valid JSON: {error.Message}", error);
-        }
-        catch (InvalidOperationException error)
-        {
-            // The reader's answer to strings that are no Unicode, such as half a surrogate pair.
-            throw new TokenizerException($"{name}: a string in it is not valid Unicode: {error.Message}", error);
-        }
-    }
+    private static HuggingFaceTokenizer Parse(ReadOnlyMemory<byte> json, string name, TokenizerConfig? config, int maxIds) =>
+        JsonSpot.Parse(json, name, root => new HuggingFaceTokenizer(root, config, maxIds));
 
     public int[] Encode(string text, bool addSpecialTokens)
     {
@@ -137,7 +137,7 @@ public sealed class HuggingFaceTokenizer : ITokenizer
         while (written.TryFind(text, search, floor, out var match))
         {
             EncodeSection(text, floor, match.Start, ids);
-            ids.Add(match.Id);
+            AddMatch(match, ids);
             (search, floor) = (match.Resume, match.End);
         }
 
@@ -157,11 +157,19 @@ public sealed class HuggingFaceTokenizer : ITokenizer
         while (normalized.TryFind(section, search, floor, out var match))
         {
             EncodeWords(section, floor, match.Start, atStart: start == 0, ids);
-            ids.Add(match.Id);
+            AddMatch(match, ids);
             (search, floor) = (match.Resume, match.End);
         }
 
         EncodeWords(section, floor, section.Length, atStart: start == 0, ids);
+    }
+
+    private static void AddMatch(AddedTokenMatch match, List<int> ids)
+    {
+        if (match.Start < match.End)
+        {
+            ids.Add(match.Id);
+        }
     }
 
     private void EncodeWords(ReadOnlySpan<char> section, int start, int end, bool atStart, List<int> ids)

@@ -3,7 +3,7 @@ using System.Globalization;
 namespace ScriptedServe.Host.Text.Normalization;
 
 /// <summary>
-/// Decompositions, compositions and combining classes of the Unicode Character Database. The runtime's own string.Normalize
+/// Decompositions, compositions and combining classes of the Unicode Character Database, as far as they are of Unicode 9. The runtime's own string.Normalize
 /// does nothing without ICU, which this program does not ask of its machine.
 /// </summary>
 internal sealed class UnicodeTable
@@ -14,6 +14,7 @@ internal sealed class UnicodeTable
     private readonly Dictionary<int, int[]> compatibility = [];
     private readonly Dictionary<long, int> compositions = [];
     private readonly Dictionary<int, byte> combiningClasses = [];
+    private readonly HashSet<int> newMarks = [];
 
     private UnicodeTable()
     {
@@ -23,6 +24,9 @@ internal sealed class UnicodeTable
 
     /// <summary>0 for a starter.</summary>
     public byte CombiningClass(int codePoint) => codePoint < 0x300 ? (byte)0 : combiningClasses.GetValueOrDefault(codePoint);
+
+    /// <summary>Whether the code point became a mark only after the version of Unicode that tokenizers normalize by.</summary>
+    public bool IsNewMark(int codePoint) => newMarks.Contains(codePoint);
 
     /// <summary>The full decomposition, in canonical order, or null where the code point stands for itself. Hangul is not in the table.</summary>
     public int[]? Decomposition(int codePoint, bool compatible) => (compatible ? compatibility : canonical).GetValueOrDefault(codePoint);
@@ -67,14 +71,21 @@ internal sealed class UnicodeTable
 
     private void Add(string entry, Dictionary<int, int[]> canonicalSteps, Dictionary<int, int[]> allSteps)
     {
-        var at = entry.AsSpan().IndexOfAny(":=!~");
+        var at = entry.AsSpan().IndexOfAny(":=!~%");
         var (left, right) = (entry[..at], entry[(at + 1)..]);
-        if (entry[at] == ':')
+        if (entry[at] is ':' or '%')
         {
             var dash = left.IndexOf('-', StringComparison.Ordinal);
             for (var codePoint = Hex(left[..dash]); codePoint <= Hex(left[(dash + 1)..]); codePoint++)
             {
-                combiningClasses[codePoint] = byte.Parse(right, CultureInfo.InvariantCulture);
+                if (entry[at] == '%')
+                {
+                    newMarks.Add(codePoint);
+                }
+                else
+                {
+                    combiningClasses[codePoint] = byte.Parse(right, CultureInfo.InvariantCulture);
+                }
             }
 
             return;

@@ -1,22 +1,12 @@
-using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Text;
 using System.Text.Json;
 
 namespace ScriptedServe.Host.Text.Tokenization;
 
-/// <summary>The vocabulary and merges of a BPE model, and how a word becomes symbols before merging. Immutable once read.</summary>
-internal sealed class BpeModel
+/// <summary>The vocabulary and merges of a BPE model, and how a word becomes symbols before merging.</summary>
+internal sealed class BpeModel : WordModel
 {
-    /// <summary>Ids beyond this are taken for damage; the largest vocabularies have a few hundred thousand.</summary>
-    public const int MaxId = (1 << 22) - 1;
-
-    private const int NoToken = -1;
-
-    private readonly Dictionary<string, int> vocabulary;
-    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> lookup;
     private readonly int[] characterIds = new int[0x10000];
-    private readonly int[] byteIds = new int[256];
     private readonly PairTable pairs;
     private readonly int unknownId;
     private readonly bool fusesUnknown;
@@ -25,55 +15,35 @@ internal sealed class BpeModel
     private readonly string subwordPrefix;
     private readonly string wordSuffix;
 
-    private BpeModel(JsonSpot spot)
+    public BpeModel(JsonSpot spot)
+        : base(ReadVocabulary(spot["vocab"]))
     {
         if (spot.Optional("dropout") is { } dropout && dropout.Value.GetRawText() is not ("0" or "0.0"))
         {
             throw dropout.Unsupported($"dropout {dropout.Found()}", "null or 0 (encoding is deterministic)");
         }
 
-        vocabulary = ReadVocabulary(spot["vocab"]);
-        lookup = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
         fusesUnknown = spot.Flag("fuse_unk", false);
         fallsBackToBytes = spot.Flag("byte_fallback", false);
         ignoresMerges = spot.Flag("ignore_merges", false);
         subwordPrefix = spot.Optional("continuing_subword_prefix")?.Text() ?? "";
         wordSuffix = spot.Optional("end_of_word_suffix")?.Text() ?? "";
-        unknownId = spot.Optional("unk_token") is not { } unknown ? NoToken
-            : vocabulary.TryGetValue(unknown.Text(), out var id) ? id : throw unknown.Error("a token of the vocabulary", unknown.Found());
+        unknownId = spot.Optional("unk_token") is { } unknown ? UnknownId(unknown) : NoToken;
         for (var character = 0; character < characterIds.Length; character++)
         {
-            characterIds[character] = lookup.TryGetValue([(char)character], out id) ? id : NoToken;
-        }
-
-        for (var value = 0; value < byteIds.Length; value++)
-        {
-            byteIds[value] = vocabulary.GetValueOrDefault(string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>"), NoToken);
+            characterIds[character] = Id([(char)character]);
         }
 
         pairs = ReadMerges(spot["merges"]);
     }
 
-    public IReadOnlyDictionary<string, int> Vocabulary => vocabulary;
-
-    public static BpeModel Read(JsonSpot spot)
-    {
-        var type = spot.Optional("type")?.Text() ?? "BPE"; // the oldest files say nothing
-        return type == "BPE" ? new BpeModel(spot) : throw spot.Unsupported($"model {type}", "BPE");
-    }
-
-    /// <summary>
-    /// Whether no token spans the place where <paramref name="character"/> follows another character, so that text may be cut there
-    /// without changing its tokens.
-    /// </summary>
-    public bool MayCutBefore(char character) =>
+    public override bool MayCutBefore(char character) =>
         !ignoresMerges && subwordPrefix.Length == 0 && wordSuffix.Length == 0 && characterIds[character] != NoToken
-        && vocabulary.Keys.All(token => !SpansBoundary(token, character));
+        && Ids.Keys.All(token => !SpansBoundary(token, character));
 
-    /// <param name="word">Not empty. For a byte-level model in the characters of <see cref="ByteAlphabet"/>.</param>
-    public void Encode(ReadOnlySpan<char> word, List<int> ids)
+    public override void Encode(ReadOnlySpan<char> word, List<int> ids)
     {
-        if (ignoresMerges && lookup.TryGetValue(word, out var whole))
+        if (ignoresMerges && Id(word) is not NoToken and var whole)
         {
             ids.Add(whole);
             return;
@@ -106,8 +76,14 @@ internal sealed class BpeModel
         for (var i = 0; i < word.Length; i++)
         {
             var width = char.IsHighSurrogate(word[i]) && i + 1 < word.Length ? 2 : 1;
-            var character = word.Slice(i, width);
-            var id = SymbolId(character, isFirst: i == 0, isLast: i + width == word.Length);
+            var symbol = word.Slice(i, width);
+            var (prefix, suffix) = (i == 0 ? "" : subwordPrefix, i + width == word.Length ? wordSuffix : "");
+            if (prefix.Length + suffix.Length > 0)
+            {
+                symbol = string.Concat(prefix, symbol, suffix);
+            }
+
+            var id = symbol.Length == 1 ? characterIds[symbol[0]] : Id(symbol);
             i += width - 1;
             if (id != NoToken)
             {
@@ -119,7 +95,7 @@ internal sealed class BpeModel
 
                 ids.Add(id);
             }
-            else if (!(fallsBackToBytes && TryAppendBytes(character, ids)) && unknownId != NoToken)
+            else if (!(fallsBackToBytes && TryAppendBytes(symbol, ids)) && unknownId != NoToken)
             {
                 if (unknownWaits && !fusesUnknown)
                 {
@@ -136,37 +112,11 @@ internal sealed class BpeModel
         }
     }
 
-    private int SymbolId(ReadOnlySpan<char> character, bool isFirst, bool isLast)
-    {
-        var prefix = isFirst ? "" : subwordPrefix;
-        var suffix = isLast ? wordSuffix : "";
-        if (prefix.Length + suffix.Length == 0 && character.Length == 1)
-        {
-            return characterIds[character[0]];
-        }
-
-        return lookup.TryGetValue(string.Concat(prefix, character, suffix), out var id) ? id : NoToken;
-    }
-
-    private bool TryAppendBytes(ReadOnlySpan<char> character, List<int> ids)
-    {
-        Span<byte> utf8 = stackalloc byte[4];
-        utf8 = utf8[..Encoding.UTF8.GetBytes(character, utf8)];
-        foreach (var value in utf8)
-        {
-            if (byteIds[value] == NoToken)
-            {
-                return false;
-            }
-        }
-
-        foreach (var value in utf8)
-        {
-            ids.Add(byteIds[value]);
-        }
-
-        return true;
-    }
+    /// <summary>A vocabulary with all bytes never needs the token, which some files then name without having it.</summary>
+    private int UnknownId(JsonSpot spot) =>
+        Ids.TryGetValue(spot.Text(), out var id) ? id
+        : Enumerable.Range(0, 256).All(value => Id([ByteAlphabet.CharacterOf((byte)value)]) != NoToken) ? NoToken
+        : throw spot.Error("a token of the vocabulary", spot.Found());
 
     private static Dictionary<string, int> ReadVocabulary(JsonSpot spot)
     {
@@ -197,31 +147,40 @@ internal sealed class BpeModel
         }
 
         var table = new PairTable(spot.Value.GetArrayLength());
-        var rank = 0;
-        foreach (var item in spot.Value.EnumerateArray())
+        foreach (var (index, item) in spot.Value.EnumerateArray().Index())
         {
-            var merge = item.ValueKind switch
+            if (item.ValueKind == JsonValueKind.String && item.GetString()!.StartsWith("#version", StringComparison.Ordinal))
             {
-                JsonValueKind.String when item.GetString()!.Split(' ') is { Length: 2 } halves => halves,
-                JsonValueKind.Array when item.GetArrayLength() == 2 => [item[0].GetString() ?? "", item[1].GetString() ?? ""],
-                _ => throw Merge().Error("\"left right\" or [\"left\", \"right\"]", Merge().Found()),
+                continue; // the first line of a merges.txt, copied along
+            }
+
+            string[] merge = item.ValueKind switch
+            {
+                JsonValueKind.String => item.GetString()!.Split(' '),
+                JsonValueKind.Array => [.. item.EnumerateArray().Where(half => half.ValueKind == JsonValueKind.String).Select(half => half.GetString()!)],
+                _ => [],
             };
-            if (!vocabulary.TryGetValue(merge[0], out var left) || !vocabulary.TryGetValue(merge[1], out var right))
+            if (merge.Length != 2)
+            {
+                throw Merge().Error("\"left right\" or [\"left\", \"right\"]", Merge().Found());
+            }
+
+            if (!Ids.TryGetValue(merge[0], out var left) || !Ids.TryGetValue(merge[1], out var right))
             {
                 throw Merge().Error("two tokens of the vocabulary", Merge().Found());
             }
 
             var tail = subwordPrefix.Length > 0 && merge[1].StartsWith(subwordPrefix, StringComparison.Ordinal) ? merge[1].AsSpan(subwordPrefix.Length) : merge[1];
-            if (!lookup.TryGetValue(string.Concat(merge[0], tail), out var merged))
+            if (Id(string.Concat(merge[0], tail)) is var merged && merged == NoToken)
             {
                 throw Merge().Error("two tokens whose union is in the vocabulary", Merge().Found());
             }
 
-            table.Add(left, right, rank++, merged);
+            table.Add(left, right, rank: index, merged);
+
+            JsonSpot Merge() => spot.Items().ElementAt(index);
         }
 
         return table;
-
-        JsonSpot Merge() => spot.Items().ElementAt(rank);
     }
 }

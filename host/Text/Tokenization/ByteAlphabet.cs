@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 
 namespace ScriptedServe.Host.Text.Tokenization;
@@ -37,6 +38,9 @@ internal static class ByteAlphabet
             i += consumed - 1;
         }
     }
+
+    /// <summary>The name of a byte in vocabularies that fall back to bytes.</summary>
+    public static string FallbackToken(byte value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
 
     public static char CharacterOf(byte value) => Characters[value];
 

@@ -32,12 +32,41 @@ internal sealed class ClassWriter(CodePointClasses classes, bool mapped)
         _ = items.Length > 0 ? items : items.Append(Nothing);
     }
 
-    public void AppendMask(StringBuilder items, uint mask)
+    /// <summary>What equals a code point of the range but for case, within the BMP.</summary>
+    public static void AppendCaseVariants(StringBuilder items, int first, int last)
     {
-        CharacterProperties.AppendNative(items, mask);
+        for (var codePoint = first; codePoint <= Math.Min(last, 0xFFFF); codePoint++)
+        {
+            foreach (var variant in CaseFolding.Equivalents((char)codePoint).Where(variant => variant < first || variant > last))
+            {
+                AppendPlain(items, variant, variant);
+            }
+        }
+    }
+
+    public void AppendSet(StringBuilder items, CharacterSet set)
+    {
+        var whole = set.Mask;
+        if (set.Excluded.Length > 0)
+        {
+            // Categories with exceptions are spelled out as ranges.
+            var broken = set.Mask & CategoriesOf(set.Excluded);
+            whole &= ~broken;
+            foreach (var (first, last) in Gaps(set.Excluded))
+            {
+                AppendCategories(items, broken, first, last);
+            }
+        }
+
+        CharacterProperties.AppendNative(items, whole);
         if (mapped)
         {
-            classes.Append(items, mask & CharacterProperties.AllCategories);
+            classes.Append(items, whole);
+        }
+
+        foreach (var (first, last) in set.Included)
+        {
+            AppendRange(items, first, last);
         }
 
         _ = items.Length > 0 ? items : items.Append(Nothing);
@@ -46,14 +75,14 @@ internal sealed class ClassWriter(CodePointClasses classes, bool mapped)
     /// <summary>The property of \p{name}; false if there is none of that name.</summary>
     public bool TryAppendProperty(StringBuilder items, string name, bool negated)
     {
-        if (CharacterProperties.Mask(name) is { } mask)
+        if (CharacterProperties.Set(name) is { } set)
         {
-            AppendMask(items, negated ? ~mask : mask);
+            AppendSet(items, negated ? set.Negate() : set);
             return true;
         }
 
-        var ranges = negated ? null : CharacterProperties.Script(name);
-        foreach (var (first, last) in ranges ?? [])
+        var ranges = CharacterProperties.Script(name);
+        foreach (var (first, last) in ranges is null ? [] : negated ? Gaps(ranges) : ranges)
         {
             AppendRange(items, first, last);
         }
@@ -64,29 +93,74 @@ internal sealed class ClassWriter(CodePointClasses classes, bool mapped)
     /// <summary>The class of [:name:]; false if there is none of that name.</summary>
     public bool TryAppendPosix(StringBuilder items, string name)
     {
-        if (name == "space")
+        switch (name)
         {
-            items.Append(@"\s");
-            return true;
+            case "space":
+                items.Append(@"\s");
+                return true;
+            case "xdigit":
+                items.Append("0-9A-Fa-f");
+                return true;
+            case "blank":
+                items.Append(@"\p{Zs}\t");
+                return true;
+            default:
+                var set = CharacterProperties.PosixSet(name.TrimStart('^'));
+                if (set is not null)
+                {
+                    AppendSet(items, name.StartsWith('^') ? set.Negate() : set);
+                }
+
+                return set is not null;
+        }
+    }
+
+    private static uint CategoriesOf((int First, int Last)[] ranges) =>
+        ranges.SelectMany(range => Enumerable.Range(range.First, range.Last - range.First + 1))
+            .Aggregate(0u, (mask, codePoint) => mask | (1u << (int)CharUnicodeInfo.GetUnicodeCategory(codePoint)));
+
+    private static IEnumerable<(int First, int Last)> Gaps((int First, int Last)[] ranges)
+    {
+        var next = 0;
+        foreach (var (first, last) in ranges.Order())
+        {
+            if (first > next)
+            {
+                yield return (next, first - 1);
+            }
+
+            next = last + 1;
         }
 
-        uint? mask = name switch
+        if (next <= 0x10FFFF)
         {
-            "alpha" => CharacterProperties.Mask("l") | CharacterProperties.Mask("m"),
-            "alnum" => CharacterProperties.Mask("l") | CharacterProperties.Mask("m") | CharacterProperties.Digit,
-            "digit" => CharacterProperties.Digit,
-            "upper" => CharacterProperties.Mask("lu"),
-            "lower" => CharacterProperties.Mask("ll"),
-            "cntrl" => CharacterProperties.Mask("cc"),
-            "word" => CharacterProperties.Word,
-            _ => null,
-        };
-        if (mask is { } known)
+            yield return (next, 0x10FFFF);
+        }
+    }
+
+    /// <summary>The code points of the categories within a range.</summary>
+    private void AppendCategories(StringBuilder items, uint mask, int first, int last)
+    {
+        if (last > 0xFFFF)
         {
-            AppendMask(items, known);
+            cuts.Add(Math.Max(first, 0x10000));
+            cuts.Add(last + 1);
+            if (mapped)
+            {
+                classes.Append(items, mask, Math.Max(first, 0x10000), last);
+            }
         }
 
-        return mask is not null;
+        for (var codePoint = first; codePoint <= Math.Min(last, 0xFFFF); codePoint++)
+        {
+            var start = codePoint;
+            while (codePoint <= Math.Min(last, 0xFFFF) && !CodePointClasses.IsMapped(codePoint) && (mask >> (int)CharUnicodeInfo.GetUnicodeCategory(codePoint) & 1) != 0)
+            {
+                codePoint++;
+            }
+
+            AppendPlain(items, start, codePoint - 1);
+        }
     }
 
     private static void AppendPlain(StringBuilder items, int first, int last)

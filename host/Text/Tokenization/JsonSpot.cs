@@ -7,6 +7,27 @@ internal readonly struct JsonSpot(JsonElement value, string path, string file)
 {
     public JsonElement Value => value;
 
+    /// <summary>Reads a whole file; what the reader makes must not keep the spots.</summary>
+    /// <param name="file">What to call it in errors.</param>
+    /// <exception cref="TokenizerException">It is no JSON, or the reader refuses it.</exception>
+    public static T Parse<T>(ReadOnlyMemory<byte> json, string file, Func<JsonSpot, T> read)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            return read(new JsonSpot(document.RootElement, "$", file));
+        }
+        catch (JsonException error)
+        {
+            throw new TokenizerException($"{file}: not valid JSON: {error.Message}", error);
+        }
+        catch (InvalidOperationException error)
+        {
+            // The reader's answer to strings that are no Unicode, such as half a surrogate pair.
+            throw new TokenizerException($"{file}: a string in it is not valid Unicode: {error.Message}", error);
+        }
+    }
+
     public JsonSpot this[string name] =>
         Optional(name) ?? throw Error($"a field \"{name}\"", value.ValueKind == JsonValueKind.Object ? "none" : Found());
 
@@ -20,6 +41,8 @@ internal readonly struct JsonSpot(JsonElement value, string path, string file)
 
         return value.TryGetProperty(name, out var member) && member.ValueKind != JsonValueKind.Null ? new JsonSpot(member, $"{path}.{name}", file) : null;
     }
+
+    public JsonSpot Member(JsonProperty member) => new(member.Value, $"{path}.{member.Name}", file);
 
     public string Text() => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Error("a string", Found());
 

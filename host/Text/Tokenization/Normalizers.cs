@@ -7,7 +7,7 @@ namespace ScriptedServe.Host.Text.Tokenization;
 /// <summary>A step that rewrites text before it is split. Immutable.</summary>
 internal abstract class Normalizer
 {
-    private const string Supported = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Replace, Prepend, Strip, StripAccents, ByteLevel";
+    private const string Supported = "Sequence, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Lowercase, Replace, Prepend, Strip, StripAccents, ByteLevel";
 
     public abstract string Apply(string text);
 
@@ -18,6 +18,8 @@ internal abstract class Normalizer
         "NFD" => new UnicodeForm(NormalizationForm.FormD),
         "NFKC" => new UnicodeForm(NormalizationForm.FormKC),
         "NFKD" => new UnicodeForm(NormalizationForm.FormKD),
+        "Nmt" => new Nmt(),
+        "Precompiled" => ReadPrecompiled(spot["precompiled_charsmap"]),
         "Lowercase" => new Lowercase(),
         "Replace" => new Replace(TextPattern.Read(spot["pattern"]), spot["content"].Text()),
         "Prepend" => new Prepend(spot["prepend"].Text()),
@@ -27,6 +29,18 @@ internal abstract class Normalizer
         var other => throw spot.Unsupported($"normalizer {other}", Supported),
     };
 
+    private static Precompiled ReadPrecompiled(JsonSpot spot)
+    {
+        try
+        {
+            return new Precompiled(new PrecompiledCharsmap(Convert.FromBase64String(spot.Text())));
+        }
+        catch (FormatException error)
+        {
+            throw spot.Error("a character map in base64", error.Message);
+        }
+    }
+
     private sealed class Chain(Normalizer[] steps) : Normalizer
     {
         public override string Apply(string text) => steps.Aggregate(text, (current, step) => step.Apply(current));
@@ -35,6 +49,29 @@ internal abstract class Normalizer
     private sealed class UnicodeForm(NormalizationForm form) : Normalizer
     {
         public override string Apply(string text) => UnicodeNormalizer.Normalize(text, form);
+    }
+
+    private sealed class Precompiled(PrecompiledCharsmap map) : Normalizer
+    {
+        public override string Apply(string text) => map.Apply(text);
+    }
+
+    /// <summary>Control characters go, what else is blank becomes a space (SentencePiece's rules for machine translation).</summary>
+    private sealed class Nmt : Normalizer
+    {
+        public override string Apply(string text)
+        {
+            var kept = new StringBuilder(text.Length);
+            foreach (var character in text)
+            {
+                if (character is not (>= '\u0001' and <= '\u0008' or '\u000B' or >= '\u000E' and <= '\u001F' or '\u007F' or '\u008F' or '\u009F'))
+                {
+                    kept.Append(character is '\t' or '\n' or '\f' or '\r' or '\u1680' or >= '\u200B' and <= '\u200F' or '\u2028' or '\u2029' or '\u2581' or '\uFEFF' or '\uFFFD' ? ' ' : character);
+                }
+            }
+
+            return kept.ToString();
+        }
     }
 
     /// <summary>One character at a time: the only one whose lower case is longer is U+0130, and no sigma is final.</summary>
@@ -69,7 +106,8 @@ internal abstract class Normalizer
             var kept = new StringBuilder(text.Length);
             foreach (var rune in text.EnumerateRunes())
             {
-                if (Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark))
+                if (Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark)
+                    || UnicodeTable.Instance.IsNewMark(rune.Value))
                 {
                     kept.Append(rune);
                 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -11,19 +10,19 @@ namespace ScriptedServe.Host.Text.Tokenization;
 /// </summary>
 internal sealed class OnigurumaPattern
 {
-    private const int MaxDepth = 50;
     private const string Metacharacters = @"\*+?|{}[]()^$.# ";
 
     private static readonly string[] PlainGroups = [":", "=", "!", ">", "<=", "<!"];
 
-    private readonly string source;
+    private readonly PatternCursor cursor;
     private readonly ClassWriter writer;
-    private int at;
+    private readonly CharacterClassReader classes;
 
     private OnigurumaPattern(string source, CodePointClasses classes, bool mapped)
     {
-        this.source = source;
+        cursor = new PatternCursor(source);
         writer = new ClassWriter(classes, mapped);
+        this.classes = new CharacterClassReader(cursor, writer);
     }
 
     /// <summary>The classes of code points the pattern tells apart.</summary>
@@ -45,19 +44,19 @@ internal sealed class OnigurumaPattern
     {
         var result = new StringBuilder();
         Alternatives(result, ignoreCase: false, dotAll: false, depth: 0);
-        return at == source.Length ? result.ToString() : throw Malformed("an unmatched ')'");
+        return cursor.AtEnd ? result.ToString() : throw cursor.Malformed("an unmatched ')'");
     }
 
     private void Alternatives(StringBuilder result, bool ignoreCase, bool dotAll, int depth)
     {
-        if (depth > MaxDepth)
+        if (depth > PatternCursor.MaxDepth)
         {
-            throw Malformed($"groups nested deeper than {MaxDepth}");
+            throw cursor.Malformed($"groups nested deeper than {PatternCursor.MaxDepth}");
         }
 
-        while (at < source.Length && source[at] != ')')
+        while (!cursor.AtEnd && cursor.Next != ')')
         {
-            if (Take("|"))
+            if (cursor.Take("|"))
             {
                 result.Append('|');
                 continue;
@@ -80,13 +79,13 @@ internal sealed class OnigurumaPattern
     private bool OptionsHere(out bool? ignoreCase, out bool? dotAll)
     {
         (ignoreCase, dotAll) = (null, null);
-        var start = at;
-        if (Take("(?") && Flags(out ignoreCase, out dotAll) && Take(")"))
+        var start = cursor.At;
+        if (cursor.Take("(?") && Flags(out ignoreCase, out dotAll) && cursor.Take(")"))
         {
             return true;
         }
 
-        at = start;
+        cursor.At = start;
         return false;
     }
 
@@ -94,10 +93,10 @@ internal sealed class OnigurumaPattern
     private bool Flags(out bool? ignoreCase, out bool? dotAll)
     {
         (ignoreCase, dotAll) = (null, null);
-        var (on, start) = (true, at);
-        for (; at < source.Length && source[at] is 'i' or 'm' or '-'; at++)
+        var (on, start) = (true, cursor.At);
+        for (; !cursor.AtEnd && cursor.Next is 'i' or 'm' or '-'; cursor.At++)
         {
-            switch (source[at])
+            switch (cursor.Next)
             {
                 case 'i':
                     ignoreCase = on;
@@ -111,65 +110,64 @@ internal sealed class OnigurumaPattern
             }
         }
 
-        return at > start;
+        return cursor.At > start;
     }
 
     private void Atom(StringBuilder atom, bool ignoreCase, bool dotAll, int depth)
     {
-        switch (source[at])
+        switch (cursor.Next)
         {
             case '(':
                 Group(atom, ignoreCase, dotAll, depth);
                 break;
             case '[':
-                at++;
-                var body = Class(ignoreCase, depth);
-                atom.Append(ignoreCase ? $"(?i:{body})" : body);
+                cursor.At++;
+                atom.Append(classes.Read(ignoreCase, depth));
                 break;
             case '.':
-                at++;
+                cursor.At++;
                 atom.Append(dotAll ? @"[\s\S]" : @"[^\n]");
                 break;
             case '^' or '$':
-                atom.Append("(?m:").Append(source[at++]).Append(')');
+                atom.Append("(?m:").Append(cursor.Source[cursor.At++]).Append(')');
                 break;
             case '*' or '+' or '?':
-                throw Malformed("a quantifier with nothing to repeat");
+                throw cursor.Malformed("a quantifier with nothing to repeat");
             case '\\':
                 Escape(atom, ignoreCase);
                 break;
             default:
-                Literal(atom, TakeCodePoint(), ignoreCase);
+                Literal(atom, cursor.TakeCodePoint(), ignoreCase);
                 break;
         }
     }
 
     private void Group(StringBuilder atom, bool ignoreCase, bool dotAll, int depth)
     {
-        at++;
+        cursor.At++;
         var opening = "(?:";
-        if (Take("?"))
+        if (cursor.Take("?"))
         {
-            var known = Array.Find(PlainGroups, Take);
+            var known = Array.Find(PlainGroups, cursor.Take);
             if (known is not null)
             {
                 opening = "(?" + known;
             }
-            else if (Flags(out var turnsOnCase, out var turnsOnDot) && Take(":"))
+            else if (Flags(out var turnsOnCase, out var turnsOnDot) && cursor.Take(":"))
             {
                 (ignoreCase, dotAll) = (turnsOnCase ?? ignoreCase, turnsOnDot ?? dotAll);
             }
             else
             {
-                throw Malformed("a group that is none of (...) (?:...) (?i:...) (?m:...) (?=...) (?!...) (?<=...) (?<!...) (?>...)");
+                throw cursor.Malformed("a group that is none of (...) (?:...) (?i:...) (?m:...) (?=...) (?!...) (?<=...) (?<!...) (?>...)");
             }
         }
 
         atom.Append(opening);
         Alternatives(atom, ignoreCase, dotAll, depth + 1);
-        if (!Take(")"))
+        if (!cursor.Take(")"))
         {
-            throw Malformed("a group that is never closed");
+            throw cursor.Malformed("a group that is never closed");
         }
 
         atom.Append(')');
@@ -177,15 +175,15 @@ internal sealed class OnigurumaPattern
 
     private void Quantifiers(StringBuilder atom)
     {
-        while (at < source.Length)
+        while (!cursor.AtEnd)
         {
             var isInterval = false;
             string? quantifier = null;
-            if (source[at] is '*' or '+' or '?')
+            if (cursor.Next is '*' or '+' or '?')
             {
-                quantifier = source[at++].ToString();
+                quantifier = cursor.Source[cursor.At++].ToString();
             }
-            else if (source[at] == '{' && Interval() is { } interval)
+            else if (cursor.Next == '{' && Interval() is { } interval)
             {
                 (quantifier, isInterval) = (interval, true);
             }
@@ -196,11 +194,11 @@ internal sealed class OnigurumaPattern
             }
 
             // A + after {n,m} repeats the repetition in Ruby syntax; only after * + ? does it make them possessive.
-            if (Take("?"))
+            if (cursor.Take("?"))
             {
                 atom.Append(quantifier).Append('?');
             }
-            else if (!isInterval && Take("+"))
+            else if (!isInterval && cursor.Take("+"))
             {
                 atom.Insert(0, "(?>").Append(quantifier).Append(')');
             }
@@ -209,7 +207,7 @@ internal sealed class OnigurumaPattern
                 atom.Append(quantifier);
             }
 
-            if (at < source.Length && source[at] is '*' or '+' or '?' or '{')
+            if (!cursor.AtEnd && cursor.Next is '*' or '+' or '?' or '{')
             {
                 atom.Insert(0, "(?:").Append(')');
             }
@@ -218,30 +216,38 @@ internal sealed class OnigurumaPattern
 
     private string? Interval()
     {
-        var match = Regex.Match(source[at..], @"^\{(\d{0,4})(,?)(\d{0,4})\}");
+        var match = Regex.Match(cursor.Source[cursor.At..], @"^\{(\d{0,4})(,?)(\d{0,4})\}");
         if (!match.Success || (match.Groups[1].Length == 0 && match.Groups[3].Length == 0))
         {
             return null;
         }
 
-        at += match.Length;
+        cursor.At += match.Length;
         var least = match.Groups[1].Length == 0 ? "0" : match.Groups[1].Value;
         return $"{{{least}{match.Groups[2].Value}{match.Groups[3].Value}}}";
     }
 
     private void Escape(StringBuilder atom, bool ignoreCase)
     {
-        var start = at;
-        at++;
-        if (at < source.Length && source[at] is 'b' or 'B' or 'A' or 'z' or 'Z' or 'G')
+        var start = cursor.At;
+        cursor.At++;
+        switch (!cursor.AtEnd ? cursor.Next : '\0')
         {
-            atom.Append('\\').Append(source[at++]);
-            return;
+            case 'A' or 'z' or 'Z' or 'G':
+                atom.Append('\\').Append(cursor.Source[cursor.At++]);
+                return;
+            case 'b' or 'B':
+                WordBoundary(atom, isBoundary: cursor.Source[cursor.At++] == 'b');
+                return;
+            case 'R':
+                cursor.At++;
+                atom.Append(@"(?>\r\n|[\n-\r\u0085\u2028\u2029])");
+                return;
         }
 
-        at = start;
+        cursor.At = start;
         var items = new StringBuilder();
-        if (ClassEscape(items) is { } codePoint)
+        if (classes.Escape(items, inClass: false) is { } codePoint)
         {
             Literal(atom, codePoint, ignoreCase);
         }
@@ -251,181 +257,14 @@ internal sealed class OnigurumaPattern
         }
     }
 
-    /// <summary>An escape in or outside a class: returns the code point it means, or appends the class items and returns null.</summary>
-    private int? ClassEscape(StringBuilder items)
+    /// <summary>\b by Oniguruma's notion of a word, which is not .NET's.</summary>
+    private void WordBoundary(StringBuilder atom, bool isBoundary)
     {
-        at++;
-        if (at >= source.Length)
-        {
-            throw Malformed("a pattern that ends in a backslash");
-        }
-
-        var letter = source[at++];
-        switch (letter)
-        {
-            case 's' or 'S':
-                items.Append('\\').Append(letter);
-                return null;
-            case 'd' or 'D':
-                writer.AppendMask(items, letter == 'd' ? CharacterProperties.Digit : ~CharacterProperties.Digit);
-                return null;
-            case 'w' or 'W':
-                writer.AppendMask(items, letter == 'w' ? CharacterProperties.Word : ~CharacterProperties.Word);
-                return null;
-            case 'p' or 'P':
-                Property(items, letter == 'P');
-                return null;
-            case 't':
-                return '\t';
-            case 'n':
-                return '\n';
-            case 'r':
-                return '\r';
-            case 'f':
-                return '\f';
-            case 'v':
-                return '\v';
-            case 'a':
-                return '\a';
-            case 'e':
-                return 0x1B;
-            case 'u':
-                return HexDigits(4, 4);
-            case 'x' when Take("{"):
-                var wide = HexDigits(1, 6);
-                return Take("}") && wide <= 0x10FFFF ? wide : throw Malformed(@"\x{...} that names no code point");
-            case 'x':
-                return HexDigits(1, 2);
-            case >= '0' and <= '9':
-                throw Malformed("a back reference or octal escape");
-            case >= 'a' and <= 'z' or >= 'A' and <= 'Z':
-                throw Malformed($@"the escape \{letter}");
-            default:
-                at--;
-                return TakeCodePoint();
-        }
+        var word = new StringBuilder();
+        writer.AppendSet(word, CharacterProperties.Word);
+        var (then, otherwise) = isBoundary ? ('!', '=') : ('=', '!');
+        atom.Append($"(?:(?<=[{word}])(?{then}[{word}])|(?<![{word}])(?{otherwise}[{word}]))");
     }
-
-    private void Property(StringBuilder items, bool negated)
-    {
-        var close = Take("{") ? source.IndexOf('}', at) : -1;
-        if (close < 0)
-        {
-            throw Malformed(@"\p without {name}");
-        }
-
-        var name = source[at..close];
-        at = close + 1;
-        if (name.StartsWith('^'))
-        {
-            (name, negated) = (name[1..], !negated);
-        }
-
-        if (!writer.TryAppendProperty(items, name, negated))
-        {
-            throw Malformed($@"the property {(negated ? "not " : "")}{name} (general categories and \p{{Han}} are supported)");
-        }
-    }
-
-    /// <summary>A class whose opening bracket has been read, as a .NET class.</summary>
-    private string Class(bool ignoreCase, int depth)
-    {
-        if (depth > MaxDepth)
-        {
-            throw Malformed($"classes nested deeper than {MaxDepth}");
-        }
-
-        var opening = Take("^") ? "[^" : "[";
-        var items = new StringBuilder();
-        var first = true;
-        while (true)
-        {
-            if (at >= source.Length)
-            {
-                throw Malformed("a character class that is never closed");
-            }
-
-            if (!first && Take("]"))
-            {
-                return items.Length > 0 ? $"{opening}{items}]" : throw Malformed("an empty character class");
-            }
-
-            if (Take("&&"))
-            {
-                return Intersection(opening, items, ignoreCase, depth);
-            }
-
-            first = false;
-            if (source[at] == '[')
-            {
-                Nested(items, ignoreCase, depth);
-            }
-            else if (ClassItem(items) is { } low)
-            {
-                var isRange = at + 1 < source.Length && source[at] == '-' && source[at + 1] != ']';
-                at += isRange ? 1 : 0;
-                var high = isRange ? ClassItem(items) ?? throw Malformed("a range that ends in a class") : low;
-                if (low > high)
-                {
-                    throw Malformed("a range in reverse order");
-                }
-
-                writer.AppendRange(items, low, high);
-            }
-        }
-    }
-
-    /// <summary>A and B, as A without what is not in B.</summary>
-    private string Intersection(string opening, StringBuilder items, bool ignoreCase, int depth)
-    {
-        if (items.Length == 0)
-        {
-            throw Malformed("an empty side of &&");
-        }
-
-        // The right side reads to the bracket that closes the whole class.
-        var start = at;
-        string right;
-        if (Take("["))
-        {
-            right = Class(ignoreCase, depth + 1);
-            if (!Take("]"))
-            {
-                throw Malformed($"more than one class on the right of && (at {start})");
-            }
-        }
-        else
-        {
-            right = Class(ignoreCase, depth + 1);
-        }
-
-        var complement = right.StartsWith("[^", StringComparison.Ordinal) ? "[" + right[2..] : "[^" + right[1..];
-        return opening == "[" ? $"[{items}-{complement}]" : throw Malformed("a negated class with &&");
-    }
-
-    private void Nested(StringBuilder items, bool ignoreCase, int depth)
-    {
-        at++;
-        if (Take(":"))
-        {
-            var close = source.IndexOf(":]", at, StringComparison.Ordinal);
-            var name = close < 0 ? "" : source[at..close];
-            at = close + 2;
-            if (!writer.TryAppendPosix(items, name))
-            {
-                throw Malformed($"the class [:{name}:]");
-            }
-
-            return;
-        }
-
-        var inner = Class(ignoreCase, depth + 1);
-        items.Append(inner.StartsWith("[^", StringComparison.Ordinal) || inner.Contains("-[", StringComparison.Ordinal)
-            ? throw Malformed("a negated or intersected class inside a class")
-            : inner[1..^1]);
-    }
-
-    private int? ClassItem(StringBuilder items) => source[at] == '\\' ? ClassEscape(items) : TakeCodePoint();
 
     private void Literal(StringBuilder atom, int codePoint, bool ignoreCase)
     {
@@ -439,47 +278,13 @@ internal sealed class OnigurumaPattern
         }
 
         var character = (char)codePoint;
-        if (!ignoreCase || (char.ToUpperInvariant(character) == character && char.ToLowerInvariant(character) == character))
+        var same = ignoreCase ? CaseFolding.Equivalents(character) : "";
+        if (same.Length < 2)
         {
             atom.Append(Metacharacters.Contains(character, StringComparison.Ordinal) ? "\\" : "").Append(character);
             return;
         }
 
-        // Simple case folding; the long s and the Kelvin sign fold to ASCII letters.
-        atom.Append('[').Append(char.ToLowerInvariant(character)).Append(char.ToUpperInvariant(character));
-        atom.Append(char.ToLowerInvariant(character) switch { 's' => "\u017F", 'k' => "\u212A", _ => "" }).Append(']');
+        atom.Append('[').Append(same).Append(']');
     }
-
-    private int HexDigits(int least, int most)
-    {
-        var start = at;
-        while (at < source.Length && at - start < most && char.IsAsciiHexDigit(source[at]))
-        {
-            at++;
-        }
-
-        return at - start >= least
-            ? int.Parse(source.AsSpan(start, at - start), NumberStyles.HexNumber, CultureInfo.InvariantCulture)
-            : throw Malformed("an escape with too few hex digits");
-    }
-
-    private int TakeCodePoint()
-    {
-        var codePoint = char.IsSurrogatePair(source, at) ? char.ConvertToUtf32(source[at], source[at + 1]) : source[at];
-        at += codePoint > 0xFFFF ? 2 : 1;
-        return codePoint;
-    }
-
-    private bool Take(string text)
-    {
-        if (string.CompareOrdinal(source, at, text, 0, text.Length) != 0)
-        {
-            return false;
-        }
-
-        at += text.Length;
-        return true;
-    }
-
-    private ArgumentException Malformed(string what) => new($"at character {at}: {what}");
 }

@@ -24,7 +24,7 @@ internal sealed record PostProcessor(int[] Before, int[] After)
             if (piece.Optional("SpecialToken") is { } special)
             {
                 var name = special["id"].Text();
-                (seesText ? after : before).AddRange(spot["special_tokens"][name]["ids"].Items().Select(id => id.Count(BpeModel.MaxId)));
+                (seesText ? after : before).AddRange(spot["special_tokens"][name]["ids"].Items().Select(id => id.Count(WordModel.MaxId)));
             }
             else if (seesText)
             {
@@ -42,5 +42,5 @@ internal sealed record PostProcessor(int[] Before, int[] After)
 
     /// <summary>The id of a ["token", id] pair.</summary>
     private static int NamedId(JsonSpot spot) =>
-        spot.Items().ToArray() is [_, var id] ? id.Count(BpeModel.MaxId) : throw spot.Error("a token and its id", spot.Found());
+        spot.Items().ToArray() is [_, var id] ? id.Count(WordModel.MaxId) : throw spot.Error("a token and its id", spot.Found());
 }

@@ -9,14 +9,17 @@ internal static class PreTokenizerReader
     /// <summary>The pattern a ByteLevel step splits by unless use_regex is false (GPT-2, encoder.py).</summary>
     private const string Gpt2 = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+    /// <summary>\w+|[^\w\s]+ with \w as Rust has it.</summary>
+    private const string RustWords = @"[[:word:]\x{200C}\x{200D}]+|[^[:word:]\x{200C}\x{200D}\s]+";
+
     public static PreTokenizer Read(JsonSpot spot, PreTokenizer next) => spot["type"].Text() switch
     {
         "Sequence" => spot["pretokenizers"].Items().Reverse().Aggregate(next, (chain, step) => Read(step, chain)),
         "Split" => new PatternSplit(TextPattern.Read(spot["pattern"]), Behavior(spot["behavior"]), spot.Flag("invert", false), next),
         "ByteLevel" => ByteLevel(spot, next),
         "Digits" => ByRegex(@"\p{N}", spot.Flag("individual_digits", false) ? SplitBehavior.Isolated : SplitBehavior.Contiguous, next),
-        "Punctuation" => ByRegex(@"[\p{P}$+<=>^`|~]", spot.Optional("behavior") is { } behavior ? Behavior(behavior) : SplitBehavior.Isolated, next),
-        "Whitespace" => new PatternSplit(new RegexPattern(@"\w+|[^\w\s]+"), SplitBehavior.Removed, invert: true, next),
+        "Punctuation" => new PatternSplit(new SetPattern(CharacterProperties.Punctuation), spot.Optional("behavior") is { } behavior ? Behavior(behavior) : SplitBehavior.Isolated, invert: false, next),
+        "Whitespace" => new PatternSplit(new RegexPattern(RustWords), SplitBehavior.Removed, invert: true, next),
         "WhitespaceSplit" => ByRegex(@"\s", SplitBehavior.Removed, next),
         "CharDelimiterSplit" => new PatternSplit(new LiteralPattern(spot["delimiter"].Character().ToString()), SplitBehavior.Removed, invert: false, next),
         "Metaspace" => Metaspaced(spot, next),
@@ -28,7 +31,7 @@ internal static class PreTokenizerReader
 
     private static PreTokenizer ByteLevel(JsonSpot spot, PreTokenizer next)
     {
-        PreTokenizer chain = next is BpeStep model ? model.OverBytes() : new ByteNaming(next);
+        PreTokenizer chain = next is ModelStep model ? model.OverBytes() : new ByteNaming(next);
         if (spot.Flag("use_regex", true))
         {
             chain = ByRegex(Gpt2, SplitBehavior.Isolated, chain);

@@ -69,6 +69,24 @@ internal sealed class LiteralPattern(string literal) : TextPattern
     }
 }
 
+/// <summary>Each code point of a set.</summary>
+internal sealed class SetPattern(CharacterSet set) : TextPattern
+{
+    public override void Find<TSink>(ReadOnlySpan<char> text, ref TSink sink)
+    {
+        var at = 0;
+        foreach (var rune in text.EnumerateRunes())
+        {
+            if (set.Contains(rune))
+            {
+                sink.Match(at, at + rune.Utf16SequenceLength);
+            }
+
+            at += rune.Utf16SequenceLength;
+        }
+    }
+}
+
 /// <summary>An Oniguruma regex, matched over code points.</summary>
 internal sealed class RegexPattern : TextPattern
 {

@@ -15,21 +15,21 @@ internal sealed class TokenTable
     private readonly bool[] special;
     private readonly string?[] byteLevelTexts;
 
-    public TokenTable(IReadOnlyDictionary<string, int> vocabulary, IReadOnlyCollection<AddedToken> addedTokens)
+    public TokenTable(WordModel model, AddedVocabulary addedTokens)
     {
-        Size = Math.Max(vocabulary.Values.DefaultIfEmpty(-1).Max(), addedTokens.Select(token => token.Id).DefaultIfEmpty(-1).Max()) + 1;
+        Size = model.Tokens.Concat(addedTokens.Tokens.Select(item => (item.Token.Content, item.Id))).Select(item => item.Item2).DefaultIfEmpty(-1).Max() + 1;
         contents = new string?[Size];
         added = new bool[Size];
         special = new bool[Size];
         byteLevelTexts = new string?[Size];
-        foreach (var (content, id) in vocabulary)
+        foreach (var (content, id) in model.Tokens)
         {
-            contents[id] = content;
+            (contents[id], special[id]) = (content, addedTokens.IsSpecial(content));
         }
 
-        foreach (var token in addedTokens)
+        foreach (var (token, id) in addedTokens.Tokens)
         {
-            (contents[token.Id], added[token.Id], special[token.Id]) = (token.Content, true, token.Special);
+            (contents[id], added[id], special[id]) = (token.Content, true, addedTokens.IsSpecial(token.Content));
         }
     }
 

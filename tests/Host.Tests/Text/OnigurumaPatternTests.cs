@@ -36,6 +36,16 @@ public class OnigurumaPatternTests
     [InlineData(@"\x{1F600}|\u0041", "😀A", "😀|A")]
     [InlineData(@"\s+(?!\S)|\s+", "a   b\u00A0 \u0085", "  | |\u00A0 \u0085")]
     [InlineData(@"\w+", "a_é𝐀 1-\u0301", "a_é𝐀|1|\u0301")]
+    [InlineData(@"\w", "Ⓐ²\u200D", "Ⓐ|²")]
+    [InlineData(@"[\w]", "Ⓐ²", "Ⓐ")]
+    [InlineData(@"[^\w]", "Ⓐ²x", "²")]
+    [InlineData(@"\W+", "a\U0001F150 -b\U0001F150", " -")]
+    [InlineData(@"\bx", "x² x²x", "x|x")]
+    [InlineData(@"[[:alpha:]]+", "aⅧ\u0301ि\U0001F150", "aⅧ|ि\U0001F150")]
+    [InlineData(@"[[:upper:]][[:lower:]]", "Ⅷⅷ Aª", "Ⅷⅷ|Aª")]
+    [InlineData(@"(?i:[r-t]|k|σ)", "ſKςRu", "ſ|K|ς|R")]
+    [InlineData(@"\h+\R", "0aF\r\n", "0aF\r\n")]
+    [InlineData(@"\p{^Han}", "漢a𠀀", "a")]
     [InlineData(@"[]a]", "]a", "]|a")]
     public void A_pattern_matches_whole_code_points(string pattern, string text, string expected)
     {

@@ -103,5 +103,38 @@ public class TokenizerCasesTests
         });
     }
 
+    public static TheoryData<string> Shapes() => [.. Directory.GetFiles(TestPaths.InRepository("tests", "data", "tokenizers"), "*.tokenizer.json")
+        .Select(file => Path.GetFileName(file)[..^".tokenizer.json".Length]).Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void A_small_tokenizer_of_any_family_s_shape_gives_the_ids_and_texts_of_Hugging_Face(string name)
+    {
+        var tokenizer = HuggingFaceTokenizer.Load(TestPaths.InRepository("tests", "data", "tokenizers", $"{name}.tokenizer.json"));
+        using var file = JsonDocument.Parse(File.ReadAllBytes(TestPaths.InRepository("tests", "data", "tokenizers", $"{name}.cases.json")));
+        var (encoded, decoded) = (0, 0);
+        foreach (var item in file.RootElement.GetProperty("encoded").EnumerateArray())
+        {
+            encoded++;
+            var text = item.GetProperty("text").GetString()!;
+            Assert.Equal(Ids(item.GetProperty("ids")), tokenizer.Encode(text, addSpecialTokens: false));
+            Assert.Equal(Ids(item.GetProperty("full")), tokenizer.Encode(text, addSpecialTokens: true));
+        }
+
+        foreach (var item in file.RootElement.GetProperty("decoded").EnumerateArray())
+        {
+            // Bytes that are no text are where ours goes its own way; see ByteFallbackDecoder.
+            var (text, plain) = (item.GetProperty("text").GetString()!, item.GetProperty("plain").GetString()!);
+            if (!text.Contains('\uFFFD', StringComparison.Ordinal))
+            {
+                decoded++;
+                Assert.Equal(text, tokenizer.Decode(Ids(item.GetProperty("ids")), skipSpecialTokens: false));
+                Assert.Equal(plain, tokenizer.Decode(Ids(item.GetProperty("ids")), skipSpecialTokens: true));
+            }
+        }
+
+        Assert.True(encoded >= 80 && decoded >= 3, $"{encoded} texts, {decoded} lists of tokens");
+    }
+
     private static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(id => id.GetInt32())];
 }

@@ -128,19 +128,19 @@ public class TokenizerComponentTests
     public void Added_tokens_are_found_before_all_else_and_the_longest_wins()
     {
         var tokenizer = TokenizerJson.ByteLevel("a b").With("added_tokens", new JsonArray(
-            TokenizerJson.Added(300, "<x>"), TokenizerJson.Added(301, "<x>y"), TokenizerJson.Added(302, "b"))).Load();
-        Assert.Equal([97, 302, 301, 300, 60], tokenizer.Encode("ab<x>y<x><", addSpecialTokens: false));
+            TokenizerJson.Added(257, "<x>"), TokenizerJson.Added(258, "<x>y"), TokenizerJson.Added(98, "b"))).Load();
+        Assert.Equal([97, 98, 258, 257, 60], tokenizer.Encode("ab<x>y<x><", addSpecialTokens: false));
     }
 
     [Fact]
     public void Added_tokens_strip_and_keep_to_words_as_flagged()
     {
         var tokenizer = TokenizerJson.ByteLevel().With("added_tokens", new JsonArray(
-            TokenizerJson.Added(300, "<l>", lstrip: true), TokenizerJson.Added(301, "<r>", rstrip: true), TokenizerJson.Added(302, "word", singleWord: true))).Load();
-        Assert.Equal([97, 300, 32, 97], tokenizer.Encode("a \n<l> a", addSpecialTokens: false));
-        Assert.Equal([97, 32, 301, 97], tokenizer.Encode("a <r> \t a", addSpecialTokens: false));
-        Assert.Equal([301, 300], tokenizer.Encode("<r>  <l>", addSpecialTokens: false));
-        Assert.Equal([302, 33], tokenizer.Encode("word!", addSpecialTokens: false));
+            TokenizerJson.Added(256, "<l>", lstrip: true), TokenizerJson.Added(257, "<r>", rstrip: true), TokenizerJson.Added(258, "word", singleWord: true))).Load();
+        Assert.Equal([97, 256, 32, 97], tokenizer.Encode("a \n<l> a", addSpecialTokens: false));
+        Assert.Equal([97, 32, 257, 97], tokenizer.Encode("a <r> \t a", addSpecialTokens: false));
+        Assert.Equal([257, 256], tokenizer.Encode("<r>  <l>", addSpecialTokens: false));
+        Assert.Equal([258, 33], tokenizer.Encode("word!", addSpecialTokens: false));
         Assert.Equal("words".Select(letter => (int)letter), tokenizer.Encode("words", addSpecialTokens: false));
     }
 
@@ -148,8 +148,8 @@ public class TokenizerComponentTests
     public void Added_tokens_marked_normalized_are_found_in_the_normalized_text()
     {
         var tokenizer = TokenizerJson.ByteLevel().With("normalizer", """{"type":"Lowercase"}""").With("added_tokens", new JsonArray(
-            TokenizerJson.Added(300, "<Norm>", normalized: true), TokenizerJson.Added(301, "<Raw>"))).Load();
-        Assert.Equal([300, 300, 301], tokenizer.Encode("<NORM><norm><Raw>", addSpecialTokens: false));
+            TokenizerJson.Added(256, "<Norm>", normalized: true), TokenizerJson.Added(257, "<Raw>"))).Load();
+        Assert.Equal([256, 256, 257], tokenizer.Encode("<NORM><norm><Raw>", addSpecialTokens: false));
         Assert.Equal(5, tokenizer.Encode("<RAW>", addSpecialTokens: false).Length);
     }
 

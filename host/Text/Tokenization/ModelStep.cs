@@ -4,12 +4,12 @@ namespace ScriptedServe.Host.Text.Tokenization;
 
 /// <summary>The last step of the chain: words become tokens, the common ones out of a cache.</summary>
 /// <param name="namesBytes">The vocabulary is of bytes: spell words in <see cref="ByteAlphabet"/> first.</param>
-internal sealed class BpeStep(BpeModel model, bool namesBytes = false) : PreTokenizer
+internal sealed class ModelStep(WordModel model, bool namesBytes = false) : PreTokenizer
 {
     private readonly WordCache cache = new();
 
     /// <summary>The same model behind a ByteLevel step.</summary>
-    public BpeStep OverBytes() => new(model, namesBytes: true);
+    public ModelStep OverBytes() => new(model, namesBytes: true);
 
     public override void Split(ReadOnlySpan<char> text, bool atStart, List<int> ids)
     {
