@@ -61,7 +61,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
             $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}",
             config.Layers,
             config.KvHeads,
-            config.HeadDim,
+            config.HeadStride,
             options.PageTokens,
             KvDataType.Float32);
 

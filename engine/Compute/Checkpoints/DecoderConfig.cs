@@ -19,7 +19,7 @@ public sealed record DecoderConfig
 
     public required int KvHeads { get; init; }
 
-    /// <summary>Elements of one head; a multiple of 8.</summary>
+    /// <summary>Elements of one head; even.</summary>
     public required int HeadDim { get; init; }
 
     /// <summary>Width of a dense feed-forward's inner layer.</summary>
@@ -75,6 +75,9 @@ public sealed record DecoderConfig
 
     /// <summary>Query heads that share one key/value head.</summary>
     public int GroupSize => Heads / KvHeads;
+
+    /// <summary>Elements that one head takes in the KV cache: <see cref="HeadDim"/> rounded up to whole vectors of 8, the rest zero.</summary>
+    public int HeadStride => (HeadDim + 7) / 8 * 8;
 
     public int QuerySize => Heads * HeadDim;
 

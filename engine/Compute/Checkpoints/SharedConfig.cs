@@ -127,7 +127,7 @@ internal sealed class SharedConfig(ConfigDocument config, string architecture)
         }
 
         int headDim = Config.Count("head_dim", 1 << 12, given ? fallback : hidden / heads);
-        return headDim % 8 == 0 ? headDim : throw Config.Wrong("head_dim", "a multiple of 8", $"{headDim}");
+        return headDim % 2 == 0 ? headDim : throw Config.Wrong("head_dim", "an even number", $"{headDim}");
     }
 
     private Activation ReadActivation(FamilyDefaults defaults) => Config.Text(defaults.ActivationKey) switch

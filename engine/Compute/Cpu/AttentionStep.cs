@@ -5,7 +5,8 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>
 /// The part of a block between its projections: norms and rotates queries and keys, writes keys and values to their pages, and attends to the
-/// pages. Keys of every position stay in their page; a window only says which of them are read.
+/// pages. Keys of every position stay in their page; a window only says which of them are read. Heads that are no whole vectors are padded with zeros on
+/// the way.
 /// </summary>
 internal sealed unsafe class AttentionStep : IDisposable
 {
@@ -16,6 +17,7 @@ internal sealed unsafe class AttentionStep : IDisposable
     private readonly int _qkvStride;
     private readonly int _outputStride;
     private readonly int _scoreStride;
+    private readonly bool _padsHeads;
     private readonly RopeTable[] _tables;
 
     /// <summary>[layers]: the block's rotation.</summary>
@@ -23,6 +25,12 @@ internal sealed unsafe class AttentionStep : IDisposable
 
     /// <summary>[threads, heads of a group, positions].</summary>
     private readonly NativeBuffer _scores;
+
+    /// <summary>[rows, heads, headStride]; empty where heads need no padding and stay where they are.</summary>
+    private readonly NativeBuffer _paddedQueries;
+
+    /// <summary>[threads, heads of a group, headStride]; empty as <see cref="_paddedQueries"/>.</summary>
+    private readonly NativeBuffer _paddedOutputs;
 
     private readonly Action<int, int> _writeRow;
     private readonly Action<int, int> _attendRow;
@@ -46,6 +54,9 @@ internal sealed unsafe class AttentionStep : IDisposable
         _tables = [.. ropes.Select(rope => new RopeTable(rope, maxRows))];
         _tableOfLayer = [.. config.Blocks.Select(block => _tables[ropes.IndexOf(block.Rope)])];
         _scores = NativeBuffer.OfFloats((long)team.Threads * config.GroupSize * _scoreStride);
+        _padsHeads = config.HeadStride != config.HeadDim;
+        _paddedQueries = NativeBuffer.OfFloats(_padsHeads ? (long)maxRows * config.Heads * config.HeadStride : 0);
+        _paddedOutputs = NativeBuffer.OfFloats(_padsHeads ? (long)team.Threads * config.GroupSize * config.HeadStride : 0);
         _writeRow = WriteRow;
         _attendRow = AttendRow;
     }
@@ -74,51 +85,86 @@ internal sealed unsafe class AttentionStep : IDisposable
         _team.For(_rows.Count * _config.KvHeads, _attendRow);
     }
 
+    /// <summary>Gives a row's queries, as <see cref="WriteKv"/> left them, to another row.</summary>
+    public void MoveRow(int from, int to)
+    {
+        if (_padsHeads)
+        {
+            DecoderStep.Move(_paddedQueries.Floats, _config.Heads * _config.HeadStride, from, to);
+        }
+        else
+        {
+            DecoderStep.Move(_qkv, _qkvStride, from, to);
+        }
+    }
+
     public void Dispose()
     {
         _scores.Dispose();
+        _paddedQueries.Dispose();
+        _paddedOutputs.Dispose();
         foreach (var table in _tables)
         {
             table.Dispose();
         }
     }
 
+    /// <summary>[heads, headStride] of a row.</summary>
+    private float* Queries(int row) =>
+        _padsHeads ? _paddedQueries.Floats + (nint)row * _config.Heads * _config.HeadStride : _qkv + (nint)row * _qkvStride;
+
     private void WriteRow(int row, int worker)
     {
         int headDim = _config.HeadDim;
-        var table = _tableOfLayer[_rows.Layer];
-        float* queries = _qkv + (nint)row * _qkvStride;
+        int headStride = _config.HeadStride;
+        float* qkv = _qkv + (nint)row * _qkvStride;
+        float* queries = Queries(row);
         for (int head = 0; head < _config.Heads; head++)
         {
-            float* query = queries + head * headDim;
-            NormHead(query, _weights.QueryNorm);
-            RowKernels.Rotate(query, table.Cos(row), table.Sin(row), query, table.Pairs);
+            PlaceHead(row, qkv + head * headDim, _weights.QueryNorm, queries + head * headStride);
         }
 
         int position = _rows.Position(row);
         int page = _rows.Slice(row).Pages.Span[position / _pageTokens];
         float* keyPlane = (float*)_rows.Pool.PagePointer(_rows.Layer, page);
-        float* valuePlane = keyPlane + (nint)_config.KvSize * _pageTokens;
-        float* keys = queries + _config.QuerySize;
+        float* valuePlane = keyPlane + (nint)_config.KvHeads * headStride * _pageTokens;
+        float* keys = qkv + _config.QuerySize;
         float* values = keys + _config.KvSize;
-        int rotated = 2 * table.Pairs;
         for (int head = 0; head < _config.KvHeads; head++)
         {
-            nint slot = ((nint)head * _pageTokens + position % _pageTokens) * headDim;
-            float* key = keys + head * headDim;
-            NormHead(key, _weights.KeyNorm);
-            RowKernels.Rotate(key, table.Cos(row), table.Sin(row), keyPlane + slot, table.Pairs);
-            new ReadOnlySpan<float>(key + rotated, headDim - rotated).CopyTo(new Span<float>(keyPlane + slot + rotated, headDim - rotated));
-            new ReadOnlySpan<float>(values + head * headDim, headDim).CopyTo(new Span<float>(valuePlane + slot, headDim));
+            nint slot = ((nint)head * _pageTokens + position % _pageTokens) * headStride;
+            PlaceHead(row, keys + head * headDim, _weights.KeyNorm, keyPlane + slot);
+            CopyPadded(values + head * headDim, valuePlane + slot);
         }
     }
 
-    private void NormHead(float* head, NativeBuffer? weight)
+    /// <summary>Norms and rotates a head on its way to <paramref name="target"/>, which may be where it is.</summary>
+    private void PlaceHead(int row, float* head, NativeBuffer? norm, float* target)
     {
-        if (weight is not null)
+        if (_padsHeads)
         {
-            RowKernels.RmsNorm(head, weight.Floats, head, _config.HeadDim, _config.NormEpsilon);
+            CopyPadded(head, target);
+            head = target;
         }
+
+        if (norm is not null)
+        {
+            RowKernels.RmsNorm(head, norm.Floats, head, _config.HeadDim, _config.NormEpsilon);
+        }
+
+        var table = _tableOfLayer[_rows.Layer];
+        RowKernels.Rotate(head, table.Cos(row), table.Sin(row), target, table.Pairs);
+        int rotated = 2 * table.Pairs;
+        if (head != target && rotated < _config.HeadDim)
+        {
+            new ReadOnlySpan<float>(head + rotated, _config.HeadDim - rotated).CopyTo(new Span<float>(target + rotated, _config.HeadDim - rotated));
+        }
+    }
+
+    private void CopyPadded(float* head, float* target)
+    {
+        new ReadOnlySpan<float>(head, _config.HeadDim).CopyTo(new Span<float>(target, _config.HeadDim));
+        new Span<float>(target + _config.HeadDim, _config.HeadStride - _config.HeadDim).Clear();
     }
 
     /// <summary>
@@ -129,16 +175,17 @@ internal sealed unsafe class AttentionStep : IDisposable
     {
         int row = item / _config.KvHeads;
         int kvHead = item % _config.KvHeads;
-        int headDim = _config.HeadDim;
+        int headDim = _config.HeadStride;
         int group = _config.GroupSize;
         int end = _rows.Position(row) + 1;
         int window = _config.Blocks[_rows.Layer].Window;
         int begin = window >= end ? 0 : end - window;
         var pages = _rows.Slice(row).Pages.Span;
         nint headOffset = (nint)kvHead * _pageTokens * headDim;
-        nint valueOffset = (nint)_config.KvSize * _pageTokens;
-        float* queries = _qkv + (nint)row * _qkvStride + kvHead * group * headDim;
-        float* outputs = _outputs + (nint)row * _outputStride + kvHead * group * headDim;
+        nint valueOffset = (nint)_config.KvHeads * headDim * _pageTokens;
+        float* queries = Queries(row) + kvHead * group * headDim;
+        float* finalOutputs = _outputs + (nint)row * _outputStride + kvHead * group * _config.HeadDim;
+        float* outputs = _padsHeads ? _paddedOutputs.Floats + (nint)worker * group * headDim : finalOutputs;
         float* scores = _scores.Floats + (nint)worker * group * _scoreStride;
 
         for (int t = begin; t < end;)
@@ -177,6 +224,10 @@ internal sealed unsafe class AttentionStep : IDisposable
         for (int g = 0; g < group; g++)
         {
             AttentionKernels.Divide(outputs + g * headDim, sums[g], headDim);
+            if (_padsHeads)
+            {
+                new ReadOnlySpan<float>(outputs + g * headDim, _config.HeadDim).CopyTo(new Span<float>(finalOutputs + g * _config.HeadDim, _config.HeadDim));
+            }
         }
     }
 }

@@ -80,6 +80,10 @@ internal sealed unsafe class DecoderStep : IDisposable
     /// <summary>Floats of a row, rounded up to whole cache lines and panels.</summary>
     public static int Padded(int count) => (count + StrideFloats - 1) / StrideFloats * StrideFloats;
 
+    /// <summary>Copies one row of a buffer over another.</summary>
+    public static void Move(float* rows, int stride, int from, int to) =>
+        new ReadOnlySpan<float>(rows + (nint)from * stride, stride).CopyTo(new Span<float>(rows + (nint)to * stride, stride));
+
     /// <summary>Computes a validated step; see <see cref="IModelRunner.Forward"/>.</summary>
     public void Run(ReadOnlySpan<StepSlice> slices, KvPool pool, float* logits, ILayerObserver? observer)
     {
@@ -168,11 +172,8 @@ internal sealed unsafe class DecoderStep : IDisposable
 
     private void MoveRow(int from, int to)
     {
-        Move(_residual, _hiddenStride);
-        Move(_qkv, _qkvStride);
-
-        void Move(NativeBuffer buffer, int stride) => new ReadOnlySpan<float>(buffer.Floats + (nint)from * stride, stride)
-            .CopyTo(new Span<float>(buffer.Floats + (nint)to * stride, stride));
+        Move(_residual.Floats, _hiddenStride, from, to);
+        _attention.MoveRow(from, to);
     }
 
     private void EmbedRow(int row, int worker)

@@ -39,13 +39,19 @@ public sealed class DeterminismTests
     /// The bits themselves, so that machines with other vectors, and later kernels, are held to them. A change of the order in which
     /// something is summed changes this hash, and makes KV of the versions before and after it differ.
     /// </summary>
-    [Fact]
-    public void Logits_are_the_same_bits_on_every_machine()
+    [Theory]
+    [InlineData("mistral-f16-swa", 64, "c56d11e3ed85b8f8")]
+    [InlineData("qwen3-f32", 58, "5bc415f916a87168")]
+    [InlineData("gemma2-bf16", 58, "788bcb82b1fd5c30")]
+    [InlineData("gemma3-nested-bf16", 58, "8ed3cbfa9e5ebf72")]
+    [InlineData("phi3-longrope-f32", 58, "97a202a408acb602")]
+    [InlineData("qwen3moe-bf16", 58, "7bb063a612a25c8f")]
+    public void Logits_are_the_same_bits_on_every_machine(string name, int length, string hash)
     {
-        int[] prompt = Prompts("mistral-f16-swa").First(prompt => prompt.Length == 64);
-        var results = Run("mistral-f16-swa", [prompt], new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 64 }, new Random(0));
+        int[] prompt = GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt).First(prompt => prompt.Length == length);
+        var results = Run(name, [prompt], new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 64 }, new Random(0));
         var last = results[0].Logits[prompt.Length - 1];
-        Assert.Equal("c56d11e3ed85b8f8", Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<float>(last)))[..16]);
+        Assert.Equal(hash, Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<float>(last)))[..16]);
     }
 
     /// <summary>Prompts of the goldens, up to five: some short, some over several pages.</summary>

@@ -27,7 +27,7 @@ internal static class RandomConfigs
         int kvHeads = random.Next(1, 4);
         int experts = random.Next(2, 7);
         bool phi = architecture.StartsWith("Phi3", StringComparison.Ordinal);
-        int headDim = 8 * random.Next(1, phi ? 5 : 16);
+        int headDim = random.Next(2) == 0 ? 8 * random.Next(1, phi ? 5 : 16) : 2 * random.Next(1, 40);
         var config = new JsonObject
         {
             ["architectures"] = new JsonArray(architecture),
