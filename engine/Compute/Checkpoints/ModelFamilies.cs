@@ -100,7 +100,13 @@ internal static class ModelFamilies
         int pattern = shared.Config.Count("sliding_window_pattern", 1 << 10, shared.Config.Count("_sliding_window_pattern", 1 << 10, 6));
         var isLocal = shared.LayersOfType("sliding_attention", layer => (layer + 1) % pattern != 0);
         var local = new RopeReader(shared.Config, decoder.HeadDim, 1e4).ReadType("sliding_attention", "rope_local_base_freq", 1e4, scaled: false);
-        return decoder.WithWindows(shared.Window(fallback: 4096), isLocal).WithRopes(isLocal, local) with { QueryKeyNorm = true };
+        return decoder.WithWindows(shared.Window(fallback: 4096), isLocal).WithRopes(isLocal, local) with
+        {
+            QueryKeyNorm = true,
+
+            // Its configuration has the key, and no implementation of it ever used it: norms of queries and keys took its place.
+            AttentionSoftCap = null,
+        };
     }
 
     /// <summary>The text half of a model that also sees images: its configuration is an object of its own, its weights have a prefix.</summary>
