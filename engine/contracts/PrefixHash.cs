@@ -12,7 +12,7 @@ public static class PrefixHash
 
     /// <summary>
     /// The parent of the first page of a sequence that is computed as a long one, by models for which that makes a difference. Its pages are of no use to
-    /// shorter sequences that begin alike, nor theirs to it.
+    /// shorter sequences that begin alike, nor theirs to it; routers do not look for them.
     /// </summary>
     public const ulong LongRoot = 0x84222325cbf29ce4;
 

@@ -25,13 +25,11 @@ internal sealed record ModelFolder(ModelFacts Facts, ITokenizer Tokenizer, IChat
         try
         {
             using var config = Read(Path.Combine(folder, "config.json")) ?? throw new ModelFolderException($"There is no config.json in {folder}: a Hugging Face model folder is expected.");
-
-            // Models of text and images keep the text part's numbers in a section of their own.
-            var text = config.RootElement.TryGetProperty("text_config", out var section) ? section : config.RootElement;
+            var limits = ModelLimits.Read(config.RootElement, Path.Combine(folder, "config.json"));
             var facts = new ModelFacts(
                 Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))),
-                Whole(text, "max_position_embeddings", folder),
-                Whole(text, "vocab_size", folder),
+                limits.ContextLength,
+                limits.VocabSize,
                 DefaultSampling(Path.Combine(folder, "generation_config.json")));
             var tokenizer = HuggingFaceTokenizer.Load(folder, facts.VocabSize);
             if (tokenizer.VocabSize > facts.VocabSize)
@@ -63,11 +61,6 @@ internal sealed record ModelFolder(ModelFacts Facts, ITokenizer Tokenizer, IChat
 
         float? Number(string name) => config.RootElement.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetSingle() : null;
     }
-
-    private static int Whole(JsonElement config, string name, string folder) =>
-        config.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number > 0
-            ? number
-            : throw new ModelFolderException($"{Path.Combine(folder, "config.json")}: {name} is missing or no whole number above 0.");
 
     private static JsonDocument? Read(string path) => File.Exists(path) ? JsonDocument.Parse(File.ReadAllBytes(path)) : null;
 }

@@ -37,7 +37,7 @@ internal sealed class RopeReader(ConfigDocument config, int headDim, double thet
     public int ContextLength(int positions)
     {
         var scaling = config.Child("rope_parameters") ?? config.Child("rope_scaling");
-        return scaling is not null && Kind(scaling) == "yarn"
+        return scaling is not null && Kind(scaling) == "yarn" && !scaling.Has("short_factor")
             ? (int)Math.Clamp(scaling.Positive("factor") * scaling.Positive("original_max_position_embeddings", positions), positions, 1 << 24)
             : positions;
     }
@@ -64,8 +64,9 @@ internal sealed class RopeReader(ConfigDocument config, int headDim, double thet
             "dynamic" => source.Positive("factor") > 0 ? RopeConfig.Plain(theta, dimensions) : throw source.Wrong("factor", "a number above 0", "0"),
             "linear" => RopeConfig.Linear(theta, dimensions, source.Positive("factor")),
             "llama3" => ReadLlama3(theta, dimensions, source),
-            "yarn" => ReadYarn(theta, dimensions, source),
-            "longrope" or "su" => ReadLong(theta, dimensions, source),
+            // Early Phi-3 folders call the factors of longrope su or yarn.
+            "yarn" when !source.Has("short_factor") => ReadYarn(theta, dimensions, source),
+            "longrope" or "su" or "yarn" => ReadLong(theta, dimensions, source),
             var kind => throw source.Wrong("rope_type", Kinds, kind ?? "no such key"),
         };
     }

@@ -6,13 +6,17 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// <summary>Sines and cosines of one rotation for the rows of a step.</summary>
 internal sealed unsafe class RopeTable : IDisposable
 {
-    private readonly RopeConfig _rope;
+    private readonly double[] _frequencies;
+    private readonly double[] _longFrequencies;
+    private readonly double _magnitude;
     private readonly NativeBuffer _cos;
     private readonly NativeBuffer _sin;
 
     public RopeTable(RopeConfig rope, int maxRows)
     {
-        _rope = rope;
+        _frequencies = [.. rope.For(longContext: false)];
+        _longFrequencies = [.. rope.For(longContext: true)];
+        _magnitude = rope.Magnitude;
         Pairs = rope.Frequencies.Count;
         _cos = NativeBuffer.OfFloats((long)maxRows * Pairs);
         _sin = NativeBuffer.OfFloats((long)maxRows * Pairs);
@@ -29,12 +33,12 @@ internal sealed unsafe class RopeTable : IDisposable
 
     public void Fill(int row, int position, bool longContext)
     {
-        var frequencies = _rope.For(longContext);
+        double[] frequencies = longContext ? _longFrequencies : _frequencies;
         for (int pair = 0; pair < Pairs; pair++)
         {
             var (sin, cos) = Math.SinCos(position * frequencies[pair]);
-            Cos(row)[pair] = (float)(cos * _rope.Magnitude);
-            Sin(row)[pair] = (float)(sin * _rope.Magnitude);
+            Cos(row)[pair] = (float)(cos * _magnitude);
+            Sin(row)[pair] = (float)(sin * _magnitude);
         }
     }
 

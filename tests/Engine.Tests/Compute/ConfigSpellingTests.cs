@@ -48,6 +48,11 @@ public sealed class ConfigSpellingTests
         {
             "phi3-longrope-f32",
             """{"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1, 1, 1], "long_factor": [1, 2, 3, 4, 5, 6]}}""",
+            """{"rope_scaling": {"type": "yarn", "short_factor": [1, 1, 1, 1, 1, 1], "long_factor": [1, 2, 3, 4, 5, 6]}}"""
+        },
+        {
+            "phi3-longrope-f32",
+            """{"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1, 1, 1], "long_factor": [1, 2, 3, 4, 5, 6]}}""",
             """{"rope_scaling": null, "rope_theta": null, "partial_rotary_factor": null, "original_max_position_embeddings": null, "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 40, "short_factor": [1, 1, 1, 1, 1, 1], "long_factor": [1, 2, 3, 4, 5, 6]}}"""
         },
         { "qwen3moe-f32", """{"norm_topk_prob": false, "decoder_sparse_step": 1, "mlp_only_layers": []}""", """{"norm_topk_prob": "absent", "decoder_sparse_step": "absent", "mlp_only_layers": null}""" },
