@@ -9,6 +9,7 @@ internal static class ProcessGauges
         new Gauge("process_resident_memory_bytes", "Memory of the host that is in RAM.", static () => [([], Environment.WorkingSet)]),
         Rising("dotnet_gc_allocated_bytes_total", "Bytes allocated on the managed heap.", static () => GC.GetTotalAllocatedBytes()),
         new Gauge("dotnet_gc_heap_bytes", "Bytes of the managed heap.", static () => [([], GC.GetTotalMemory(forceFullCollection: false))]),
+        new Gauge("dotnet_gc_committed_bytes", "Memory that the managed heap holds, used or not, as of its last collection.", static () => [([], GC.GetGCMemoryInfo(GCKind.Any).TotalCommittedBytes)]),
         Rising("dotnet_gc_pause_seconds_total", "Time that garbage collection held all threads.", static () => GC.GetTotalPauseDuration().TotalSeconds),
         new SampledCounter(
             "dotnet_gc_collections_total",

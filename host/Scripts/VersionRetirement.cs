@@ -88,6 +88,8 @@ internal sealed class VersionRetirement(Lock gate, ScriptCalls calls, ScriptLimi
             Volatile.Write(ref _collecting, round == CollectRounds - 1 ? 0 : 1);
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, blocking: false);
         }
+
+        FreedMemory.GiveBack();
     }
 
     private Task<bool> RunOnUnload(Func<CancellationToken, Task> onUnload, string label) => LoadedScript.Run(

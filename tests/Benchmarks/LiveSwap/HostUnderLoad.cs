@@ -6,7 +6,7 @@ using System.Text.RegularExpressions;
 namespace ScriptedServe.LiveSwapBenchmark;
 
 /// <summary>What is read of the host: memory that is really in use, and how many script load contexts are alive.</summary>
-internal sealed record HostReading(double ResidentMiB, int LoadContexts);
+internal sealed record HostReading(double ResidentMiB, double HeapMiB, double CommittedMiB, int LoadContexts);
 
 /// <summary>A host process with its engines over a private copy of <c>scripts/</c> and a data directory of its own.</summary>
 internal sealed partial class HostUnderLoad : IAsyncDisposable
@@ -70,8 +70,12 @@ internal sealed partial class HostUnderLoad : IAsyncDisposable
 
     public async Task<HostReading> ReadAsync()
     {
-        var kilobytes = File.ReadLines($"/proc/{_process.Id}/status").First(line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1];
-        return new HostReading(double.Parse(kilobytes, CultureInfo.InvariantCulture) / 1024, (int)(await GetAsync("/admin/routers"))["load_contexts"]!);
+        var resident = File.ReadLines($"/proc/{_process.Id}/status").First(line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1];
+        var metrics = (await Client.GetStringAsync(new Uri("/metrics", UriKind.Relative))).Split('\n');
+        return new HostReading(
+            double.Parse(resident, CultureInfo.InvariantCulture) / 1024, MiB("dotnet_gc_heap_bytes"), MiB("dotnet_gc_committed_bytes"), (int)(await GetAsync("/admin/routers"))["load_contexts"]!);
+
+        double MiB(string name) => double.Parse(metrics.First(line => line.StartsWith(name + " ", StringComparison.Ordinal))[(name.Length + 1)..], CultureInfo.InvariantCulture) / (1 << 20);
     }
 
     public async ValueTask DisposeAsync()

@@ -23,11 +23,17 @@ await swapper.RunAsync(swaps);
 var end = await host.ReadAsync();
 await traffic.StopAsync();
 var settled = await host.ReadAsync();
+await Task.Delay(TimeSpan.FromSeconds(5), TimeProvider.System);
+var quiet = await host.ReadAsync();
 
 Console.WriteLine($"swaps            {swapper.Summary()}");
 Console.WriteLine($"compile to active, ms   {swapper.Latency()}");
 Console.WriteLine($"activate, rollback, ms  {swapper.PointerLatency()}");
 Console.WriteLine($"streams          {traffic.Finished} finished, {traffic.Failed} failed or changed{(traffic.FirstFailure is { } failure ? ": " + failure : "")}");
-Console.WriteLine($"resident memory  {warm.ResidentMiB:F0} MiB after warm-up, {end.ResidentMiB:F0} MiB after the swaps, {settled.ResidentMiB:F0} MiB after the traffic");
-Console.WriteLine($"load contexts    {warm.LoadContexts} after warm-up, {end.LoadContexts} after the swaps, {settled.LoadContexts} after the traffic");
+Console.WriteLine("after              resident  heap  committed, MiB   load contexts");
+foreach (var (when, reading) in new[] { ("warm-up", warm), ("the swaps", end), ("the traffic", settled), ("five quiet seconds", quiet) })
+{
+    Console.WriteLine($"{when,-18} {reading.ResidentMiB,8:F0} {reading.HeapMiB,5:F0} {reading.CommittedMiB,10:F0} {reading.LoadContexts,20}");
+}
+
 return traffic.Failed == 0 ? 0 : 1;
