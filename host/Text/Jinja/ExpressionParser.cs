@@ -11,9 +11,10 @@ internal sealed class ExpressionParser(TokenReader tokens)
     private static readonly string[] NotArguments = ["else", "or", "and", "if", "is", "in", "not", "recursive"];
 
     /// <summary>An expression, or several joined by commas to a tuple.</summary>
-    public Expression ParseTuple()
+    /// <param name="allowConditional">As for <see cref="Parse(bool)"/>.</param>
+    public Expression ParseTuple(bool allowConditional = true)
     {
-        var first = Parse();
+        var first = Parse(allowConditional);
         if (!tokens.Current.Is(","))
         {
             return first;
@@ -22,7 +23,7 @@ internal sealed class ExpressionParser(TokenReader tokens)
         var items = new List<Expression> { first };
         while (tokens.TryTake(",") && !EndsTuple())
         {
-            items.Add(Parse());
+            items.Add(Parse(allowConditional));
         }
 
         return new ListLiteral([.. items], isTuple: true);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Numerics;
+using System.Text;
 using System.Text.RegularExpressions;
 
 namespace ScriptedServe.Host.Text.Jinja;
@@ -11,11 +12,13 @@ internal static class JinjaFilters
     {
         ["string"] = (value, _) => JinjaText.Str(value),
         ["safe"] = (value, _) => value,
+        ["format"] = (value, arguments) => PythonFormat.Percent(Text(value, arguments), arguments.Named.Count > 0 ? Named(arguments) : new JinjaList(arguments.Positional, isTuple: true), arguments.Budget),
+        ["urlencode"] = (value, arguments) => UrlEncode(value, arguments),
         ["escape"] = (value, arguments) => Escape(Text(value, arguments)),
         ["trim"] = (value, arguments) => StringMethods.Strip(Text(value, arguments), arguments.Get(0, "chars"), start: true, end: true),
-        ["lower"] = (value, arguments) => Text(value, arguments).ToLowerInvariant(),
-        ["upper"] = (value, arguments) => Text(value, arguments).ToUpperInvariant(),
-        ["capitalize"] = (value, arguments) => StringMethods.Capitalize(Text(value, arguments)),
+        ["lower"] = (value, arguments) => PythonCase.Lower(Text(value, arguments)),
+        ["upper"] = (value, arguments) => PythonCase.Upper(Text(value, arguments)),
+        ["capitalize"] = (value, arguments) => PythonCase.Capitalize(Text(value, arguments)),
         ["title"] = (value, arguments) => Title(Text(value, arguments)),
         ["replace"] = (value, arguments) => StringMethods.Replace(
             Text(value, arguments), JinjaText.Str(arguments.Require(0, "old")), JinjaText.Str(arguments.Require(1, "new")), arguments.Count(2, "count", -1), arguments.Budget),
@@ -25,7 +28,7 @@ internal static class JinjaFilters
         ["wordcount"] = (value, arguments) => (long)Regex.Count(Text(value, arguments), @"\w+"),
         ["default"] = (value, arguments) => value is Undefined || (arguments.Flag(1, "boolean") && !JinjaOperators.IsTrue(value)) ? arguments.Get(0, "default_value", "") : value,
         ["tojson"] = ToJson,
-        ["int"] = (value, arguments) => Integer(value, arguments.Get(0, "default", 0L)),
+        ["int"] = (value, arguments) => Integer(value, arguments.Get(0, "default", 0L), arguments.Count(1, "base", 10)),
         ["float"] = (value, arguments) => Float(value, arguments.Get(0, "default", 0.0)),
         ["abs"] = (value, _) => value is double number ? Math.Abs(number) : JinjaOperators.Shrink(BigInteger.Abs(JinjaOperators.ToInteger(value))),
         ["round"] = (value, arguments) => Round(value, arguments),
@@ -36,6 +39,7 @@ internal static class JinjaFilters
     {
         ["d"] = "default",
         ["e"] = "escape",
+        ["forceescape"] = "escape",
         ["count"] = "length",
     };
 
@@ -56,7 +60,11 @@ internal static class JinjaFilters
         .Replace(">", "&gt;", StringComparison.Ordinal).Replace("'", "&#39;", StringComparison.Ordinal).Replace("\"", "&#34;", StringComparison.Ordinal);
 
     private static string Title(string text) =>
-        Regex.Replace(text, @"[^-\s({\[<]+", word => char.ToUpperInvariant(word.Value[0]) + word.Value[1..].ToLowerInvariant());
+        Regex.Replace(text, @"[^-\s({\[<]+", word =>
+        {
+            var first = Rune.GetRuneAt(word.Value, 0).ToString();
+            return PythonCase.Upper(first) + PythonCase.Lower(word.Value[first.Length..]);
+        });
 
     private static string Indent(object? value, JinjaArguments arguments)
     {
@@ -105,14 +113,51 @@ internal static class JinjaFilters
         return json;
     }
 
-    private static object? Integer(object? value, object? otherwise) => value switch
+    private static object? Integer(object? value, object? otherwise, int radix) => value switch
     {
+        string text when radix != 10 => Based(text.Trim().Replace("_", "", StringComparison.Ordinal), radix) is { } number ? JinjaOperators.Shrink(number) : otherwise,
         double number when double.IsFinite(number) => JinjaOperators.Shrink(new BigInteger(Math.Truncate(number))),
-        string { Length: < 1000 } text when BigInteger.TryParse(text.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) => JinjaOperators.Shrink(number),
+        string { Length: < 1000 } text when BigInteger.TryParse(text.Trim().Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) => JinjaOperators.Shrink(number),
         string text when double.TryParse(text, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) => JinjaOperators.Shrink(new BigInteger(Math.Truncate(number))),
         bool or long or BigInteger => JinjaOperators.Shrink(JinjaOperators.ToInteger(value)),
         _ => otherwise,
     };
+
+    /// <summary>Digits of a radix of 2..36 with the prefix it may have, or null.</summary>
+    private static BigInteger? Based(string text, int radix)
+    {
+        var sign = text.StartsWith('-') ? -1 : 1;
+        var digits = text.TrimStart('-', '+').ToLowerInvariant();
+        digits = radix switch
+        {
+            16 when digits.StartsWith("0x", StringComparison.Ordinal) => digits[2..],
+            8 when digits.StartsWith("0o", StringComparison.Ordinal) => digits[2..],
+            2 when digits.StartsWith("0b", StringComparison.Ordinal) => digits[2..],
+            _ => digits,
+        };
+        var values = digits.Select(digit => char.IsAsciiDigit(digit) ? digit - '0' : char.IsAsciiLetterLower(digit) ? digit - 'a' + 10 : 99).ToArray();
+        return values.Length is > 0 and < 1000 && values.All(value => value < radix)
+            ? values.Aggregate(BigInteger.Zero, (sum, value) => (sum * radix) + value) * sign
+            : null;
+    }
+
+    private static JinjaDict Named(JinjaArguments arguments)
+    {
+        var dict = new JinjaDict();
+        foreach (var (name, value) in arguments.Named)
+        {
+            dict.Set(name, value);
+        }
+
+        return dict;
+    }
+
+    /// <summary>A text with its slashes kept, or the pairs of a dictionary as a query.</summary>
+    private static string UrlEncode(object? value, JinjaArguments arguments) => value is JinjaDict dict
+        ? string.Join('&', dict.Entries.Select(entry => $"{Quoted(entry.Key)}={Quoted(entry.Value)}"))
+        : Uri.EscapeDataString(Text(value, arguments)).Replace("%2F", "/", StringComparison.Ordinal);
+
+    private static string Quoted(object? value) => Uri.EscapeDataString(JinjaText.Str(value)).Replace("%20", "+", StringComparison.Ordinal);
 
     private static object? Float(object? value, object? otherwise) => value switch
     {
@@ -121,13 +166,14 @@ internal static class JinjaFilters
         _ => otherwise,
     };
 
-    private static double Round(object? value, JinjaArguments arguments)
+    private static object? Round(object? value, JinjaArguments arguments)
     {
         var digits = Math.Clamp(arguments.Count(0, "precision", 0), 0, 15);
         var number = JinjaOperators.ToDouble(value);
         var scale = Math.Pow(10, digits);
         return arguments.Text(1, "method", "common") switch
         {
+            "common" when value is not double => JinjaOperators.Shrink(JinjaOperators.ToInteger(value)),
             "common" => Math.Round(number, digits, MidpointRounding.ToEven),
             "ceil" => Math.Ceiling(number * scale) / scale,
             "floor" => Math.Floor(number * scale) / scale,

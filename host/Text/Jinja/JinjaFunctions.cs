@@ -13,6 +13,8 @@ internal static class JinjaFunctions
         ["range"] = new JinjaFunction(Range),
         ["namespace"] = new JinjaFunction(Namespace),
         ["dict"] = new JinjaFunction(Dict),
+        ["joiner"] = new JinjaFunction(Joiner),
+        ["cycler"] = new JinjaFunction(arguments => new Cycler(arguments.Positional)),
         ["raise_exception"] = new JinjaFunction(arguments => throw new JinjaException($"the template refuses: {JinjaText.Str(arguments.Get(0, "message"))}")),
         ["strftime_now"] = new JinjaFunction(arguments => Format(arguments.Budget.Time.GetLocalNow(), arguments.Text(0, "format"))),
     };
@@ -51,10 +53,14 @@ internal static class JinjaFunctions
     private static JinjaDict Dict(JinjaArguments arguments)
     {
         var dict = new JinjaDict();
-        var given = arguments.Positional.Count == 0 ? null : arguments.Positional[0] as JinjaDict
-            ?? throw new JinjaException($"{arguments.Callee} takes a dictionary or named values, not {JinjaText.TypeName(arguments.Positional[0])}");
-        foreach (var (key, value) in given?.Entries ?? [])
+        var given = arguments.Positional.Count == 0 ? [] : arguments.Positional[0] is JinjaDict pairs ? JinjaMembers.Pairs(pairs).Items : JinjaOperators.Items(arguments.Positional[0]);
+        foreach (var item in given)
         {
+            if (item is not JinjaList { Items: [var key, var value] })
+            {
+                throw new JinjaException($"{arguments.Callee} takes a dictionary, pairs or named values, not {JinjaText.TypeName(arguments.Positional[0])}");
+            }
+
             dict.Set(key, value);
         }
 
@@ -64,6 +70,19 @@ internal static class JinjaFunctions
         }
 
         return dict;
+    }
+
+    /// <summary>A function that is empty the first time and the separator from then on.</summary>
+    private static JinjaFunction Joiner(JinjaArguments arguments)
+    {
+        var separator = arguments.Get(0, "sep", ", ");
+        var used = false;
+        return new JinjaFunction(_ =>
+        {
+            var result = used ? separator : "";
+            used = true;
+            return result;
+        });
     }
 
     /// <summary>C's strftime in its C locale; a '-' after the percent sign takes leading zeros off. What is not known stays.</summary>
@@ -107,6 +126,9 @@ internal static class JinjaFunctions
             'S' => "ss",
             'p' => "tt",
             'f' => "ffffff",
+            'x' => "MM/dd/yy",
+            'X' => "HH:mm:ss",
+            'r' => "hh:mm:ss tt",
             'F' => "yyyy-MM-dd",
             'T' => "HH:mm:ss",
             'D' => "MM/dd/yy",
@@ -118,6 +140,18 @@ internal static class JinjaFunctions
             'j' => time.DayOfYear.ToString("000", CultureInfo.InvariantCulture),
             'w' => ((int)time.DayOfWeek).ToString(CultureInfo.InvariantCulture),
             'u' => ((((int)time.DayOfWeek + 6) % 7) + 1).ToString(CultureInfo.InvariantCulture),
+            'c' => $"{time.ToString("ddd MMM", CultureInfo.InvariantCulture)} {time.Day,2} {time.ToString("HH:mm:ss yyyy", CultureInfo.InvariantCulture)}",
+            'U' => ((time.DayOfYear + 6 - (int)time.DayOfWeek) / 7).ToString("00", CultureInfo.InvariantCulture),
+            'W' => ((time.DayOfYear + 6 - (((int)time.DayOfWeek + 6) % 7)) / 7).ToString("00", CultureInfo.InvariantCulture),
+            'V' => ISOWeek.GetWeekOfYear(time.DateTime).ToString("00", CultureInfo.InvariantCulture),
+            'G' => ISOWeek.GetYear(time.DateTime).ToString(CultureInfo.InvariantCulture),
+            'C' => (time.Year / 100).ToString("00", CultureInfo.InvariantCulture),
+            'k' => time.Hour.ToString(CultureInfo.InvariantCulture).PadLeft(2),
+            'l' => ((time.Hour + 11) % 12 + 1).ToString(CultureInfo.InvariantCulture).PadLeft(2),
+            's' => time.ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture),
+            'z' or 'Z' => "", // Python's datetime.now() knows no zone
+            'n' => "\n",
+            't' => "\t",
             '%' => "%",
             _ => null,
         };

@@ -222,6 +222,15 @@ internal sealed partial class JinjaLexer
     private void ReadNumber()
     {
         var isMember = at > 0 && source[at - 1] == '.'; // a.0.1 is two steps, not a fraction
+        if (!isMember && RadixNumber().Match(source, at) is { Success: true } radix)
+        {
+            var digits = radix.Value[2..].Replace("_", "", StringComparison.Ordinal);
+            var value = digits.Aggregate(System.Numerics.BigInteger.Zero, (sum, digit) => (sum * (char.ToLowerInvariant(source[at + 1]) switch { 'x' => 16, 'o' => 8, _ => 2 })) + Convert.ToInt32(digit.ToString(), 16));
+            Add(JinjaTokenKind.Integer, value.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            at += radix.Length;
+            return;
+        }
+
         var match = (isMember ? Digits() : Number()).Match(source, at);
         var isFloat = match.Groups[1].Success || match.Groups[2].Success;
         Add(isFloat ? JinjaTokenKind.Float : JinjaTokenKind.Integer, match.Value.Replace("_", "", StringComparison.Ordinal));
@@ -317,6 +326,9 @@ internal sealed partial class JinjaLexer
 
     [GeneratedRegex(@"\{%([-+]?)\s*endraw\s*([-+]?)%\}")]
     private static partial Regex RawClosing();
+
+    [GeneratedRegex(@"\G0(?:[xX](?:_?[0-9a-fA-F]){1,200}|[oO](?:_?[0-7]){1,200}|[bB](?:_?[01]){1,200})")]
+    private static partial Regex RadixNumber();
 
     [GeneratedRegex(@"\G\d+")]
     private static partial Regex Digits();

@@ -17,6 +17,10 @@ internal static class JinjaMembers
                 throw undefined.Error();
             case JinjaNamespace container:
                 return container.Attributes.TryGetValue(name, out var attribute) ? attribute : Missing(target, name);
+            case Macro macro when name == "name":
+                return macro.Name;
+            case Cycler cycler:
+                return cycler.Attribute(name);
             case LoopState loop:
                 return loop.Attribute(name);
             case string text:
@@ -24,7 +28,7 @@ internal static class JinjaMembers
             case JinjaDict dict:
                 return DictMethod(dict, name) ?? (dict.TryGet(name, out var entry) ? entry : Missing(target, name));
             case JinjaList list:
-                return (object?)ListMethod(list, name) ?? Missing(target, name);
+                return list.TryGetNamed(name, out var item) ? item : (object?)ListMethod(list, name) ?? Missing(target, name);
             default:
                 return Missing(target, name);
         }

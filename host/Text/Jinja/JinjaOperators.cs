@@ -107,8 +107,11 @@ internal static class JinjaOperators
         {
             case (Undefined undefined, _):
                 throw undefined.Error();
-            case (_, Undefined undefined):
+            case (_, Undefined undefined) when !(left is string && symbol == "%"):
                 throw undefined.Error();
+            case (string text, _) when symbol == "%":
+                budget.Charge(text.Length);
+                return PythonFormat.Percent(text, right, budget);
             case (string a, string b) when symbol == "+":
                 budget.Charge((long)a.Length + b.Length);
                 return a + b;

@@ -11,11 +11,19 @@ internal sealed record Undefined(string What)
     public JinjaException Error() => new($"{What} is undefined");
 }
 
-internal sealed class JinjaList(IReadOnlyList<object?> items, bool isTuple = false)
+/// <param name="names">What the items of a tuple are called as its members, where they have names.</param>
+internal sealed class JinjaList(IReadOnlyList<object?> items, bool isTuple = false, string[]? names = null)
 {
     public IReadOnlyList<object?> Items => items;
 
     public bool IsTuple => isTuple;
+
+    public bool TryGetNamed(string name, out object? item)
+    {
+        var index = names is null ? -1 : Array.IndexOf(names, name);
+        item = index < 0 ? null : items[index];
+        return index >= 0;
+    }
 }
 
 internal sealed class JinjaDict
@@ -36,7 +44,7 @@ internal sealed class JinjaDict
     public bool TryGet(object? key, out object? value)
     {
         value = null;
-        return key is not null && entries.TryGetValue(key, out value);
+        return key is string or long or bool or double or BigInteger && entries.TryGetValue(key, out value);
     }
 
     public bool Contains(object? key) => TryGet(key, out _);

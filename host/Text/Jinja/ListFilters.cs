@@ -25,7 +25,7 @@ internal static class ListFilters
         ["join"] = (value, arguments) => StringMethods.Join(
             JinjaText.Str(arguments.Get(0, "d", "")), [.. Items(value, arguments).Select(Getter(arguments.Get(1, "attribute"), arguments))], arguments.Budget),
         ["reverse"] = (value, arguments) => value is string ? string.Concat(Items(value, arguments).Reverse()) : new JinjaList([.. Items(value, arguments).Reverse()]),
-        ["sort"] = (value, arguments) => new JinjaList(Sorted(Items(value, arguments), Key(arguments.Get(2, "attribute"), arguments.Flag(1, "case_sensitive"), arguments), arguments.Flag(0, "reverse"))),
+        ["sort"] = (value, arguments) => new JinjaList(Sorted(Items(value, arguments), SortKey(arguments.Get(2, "attribute"), arguments.Flag(1, "case_sensitive"), arguments), arguments.Flag(0, "reverse"))),
         ["dictsort"] = DictSort,
         ["unique"] = Unique,
         ["min"] = (value, arguments) => Extreme(value, arguments, sign: 1),
@@ -39,6 +39,7 @@ internal static class ListFilters
         ["rejectattr"] = (value, arguments) => Chosen(value, arguments, byAttribute: true, keep: false),
         ["groupby"] = GroupBy,
         ["batch"] = Batch,
+        ["slice"] = Slice,
     };
 
     private static IReadOnlyList<object?> Items(object? value, JinjaArguments arguments)
@@ -64,11 +65,30 @@ internal static class ListFilters
         return caseSensitive ? getter : item => getter(item) is string text ? text.ToLowerInvariant() : getter(item);
     }
 
+    /// <summary>As <see cref="Key"/>; several attributes, separated by commas, sort by the first, then the second and so on.</summary>
+    private static Func<object?, object?> SortKey(object? attribute, bool caseSensitive, JinjaArguments arguments)
+    {
+        if (attribute is not string names || !names.Contains(',', StringComparison.Ordinal))
+        {
+            return Key(attribute, caseSensitive, arguments);
+        }
+
+        var keys = names.Split(',').Select(name => Key(name, caseSensitive, arguments)).ToArray();
+        return item => new JinjaList([.. keys.Select(key => key(item))]);
+    }
+
     private static List<object?> Sorted(IEnumerable<object?> items, Func<object?, object?> key, bool reverse)
     {
         var order = Comparer<object?>.Create(JinjaOperators.Compare);
         // As Python's sort, equal items keep their order also when it is reversed.
-        return reverse ? [.. items.OrderByDescending(key, order)] : [.. items.OrderBy(key, order)];
+        try
+        {
+            return reverse ? [.. items.OrderByDescending(key, order)] : [.. items.OrderBy(key, order)];
+        }
+        catch (InvalidOperationException error) when (error.InnerException is JinjaException refused)
+        {
+            throw refused; // sorting wraps what the comparison says
+        }
     }
 
     private static JinjaList DictSort(object? value, JinjaArguments arguments)
@@ -154,11 +174,32 @@ internal static class ListFilters
                 end++;
             }
 
-            groups.Add(new JinjaList([key, new JinjaList(sorted[start..end])], isTuple: true));
+            groups.Add(new JinjaList([key, new JinjaList(sorted[start..end])], isTuple: true, names: ["grouper", "list"]));
             start = end;
         }
 
         return new JinjaList(groups);
+    }
+
+    /// <summary>As many columns as asked for, the first ones an item longer where they do not come out even.</summary>
+    private static JinjaList Slice(object? value, JinjaArguments arguments)
+    {
+        var columns = arguments.Count(0, "slices", 0);
+        if (columns is < 1 or > 1_000_000)
+        {
+            throw new JinjaException("slice needs a number of 1..1000000");
+        }
+
+        var items = Items(value, arguments);
+        arguments.Budget.Charge(columns * 16L);
+        var (each, longer) = (items.Count / columns, items.Count % columns);
+        var fill = arguments.Get(1, "fill_with");
+        return new JinjaList([.. Enumerable.Range(0, columns).Select(column =>
+        {
+            var start = (column * each) + Math.Min(column, longer);
+            var part = items.Skip(start).Take(each + (column < longer ? 1 : 0));
+            return (object?)new JinjaList(fill is not null && column >= longer && longer > 0 ? [.. part, fill] : [.. part]);
+        })]);
     }
 
     private static JinjaList Batch(object? value, JinjaArguments arguments)

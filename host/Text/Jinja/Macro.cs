@@ -1,15 +1,28 @@
 namespace ScriptedServe.Host.Text.Jinja;
 
 /// <param name="Parameters">Each with its default, or null.</param>
-internal sealed record MacroDefinition(string Name, (string Name, Expression? Default)[] Parameters, Sequence Body);
+/// <param name="Names">The names in the body: whether it looks at varargs and kwargs.</param>
+internal sealed record MacroDefinition(string Name, (string Name, Expression? Default)[] Parameters, Sequence Body, IReadOnlySet<string> Names);
 
 /// <summary>A macro with the variables of the place that defined it. Its value is the text it writes.</summary>
 internal sealed class Macro(MacroDefinition definition, Scope closure) : ICallable
 {
+    public string Name => definition.Name;
+
     public object? Call(JinjaArguments arguments)
     {
         var scope = closure.Open();
         var parameters = definition.Parameters;
+        if (arguments.Positional.Count > parameters.Length && !definition.Names.Contains("varargs"))
+        {
+            throw new JinjaException($"the macro '{Name}' takes {parameters.Length} arguments, not {arguments.Positional.Count}");
+        }
+
+        if (arguments.Named.Keys.FirstOrDefault(name => name != "caller" && !parameters.Any(parameter => parameter.Name == name)) is { } unknown && !definition.Names.Contains("kwargs"))
+        {
+            throw new JinjaException($"the macro '{Name}' takes no argument '{unknown}'");
+        }
+
         for (var i = 0; i < parameters.Length; i++)
         {
             var (name, otherwise) = parameters[i];
@@ -38,7 +51,7 @@ internal sealed class Macro(MacroDefinition definition, Scope closure) : ICallab
 }
 
 /// <summary>The variable 'loop'.</summary>
-internal sealed class LoopState(IReadOnlyList<object?> items)
+internal sealed class LoopState(IReadOnlyList<object?> items, int depth, Func<JinjaArguments, object?>? recurse) : ICallable
 {
     private object? lastChecked;
     private bool hasChecked;
@@ -54,8 +67,8 @@ internal sealed class LoopState(IReadOnlyList<object?> items)
         "first" => Index == 0,
         "last" => Index == items.Count - 1,
         "length" => (long)items.Count,
-        "depth" => 1L, // counts recursive loops, which are not supported
-        "depth0" => 0L,
+        "depth" => (long)depth,
+        "depth0" => depth - 1L,
         "previtem" => Index > 0 ? items[Index - 1] : new Undefined("there is no previous item"),
         "nextitem" => Index + 1 < items.Count ? items[Index + 1] : new Undefined("there is no next item"),
         "cycle" => new JinjaFunction(arguments => arguments.Positional.Count > 0
@@ -64,6 +77,9 @@ internal sealed class LoopState(IReadOnlyList<object?> items)
         "changed" => new JinjaFunction(arguments => Changed(arguments)),
         _ => new Undefined($"'loop.{name}'"),
     };
+
+    public object? Call(JinjaArguments arguments) => recurse?.Invoke(arguments)
+        ?? throw new JinjaException("the loop cannot be called: it is not marked 'recursive'");
 
     private bool Changed(JinjaArguments arguments)
     {

@@ -90,11 +90,15 @@ internal sealed class If(int line, (Expression Condition, Sequence Body)[] branc
     }
 }
 
-internal sealed class For(int line, Target target, Expression items, Expression? condition, Sequence body, Sequence? otherwise) : Statement(line)
+/// <param name="isRecursive">The body may call loop(items), which writes the loop over them.</param>
+internal sealed class For(int line, Target target, Expression items, Expression? condition, Sequence body, Sequence? otherwise, bool isRecursive) : Statement(line)
 {
-    protected override Flow Run(Scope scope, StringBuilder output)
+    protected override Flow Run(Scope scope, StringBuilder output) => Run(scope, output, items.Evaluate(scope), depth: 1);
+
+    private Flow Run(Scope scope, StringBuilder output, object? given, int depth)
     {
-        var all = JinjaOperators.Items(items.Evaluate(scope));
+        RuntimeHelpers.EnsureSufficientExecutionStack();
+        var all = JinjaOperators.Items(given);
         if (condition is not null)
         {
             var inner = scope.Open();
@@ -105,7 +109,7 @@ internal sealed class For(int line, Target target, Expression items, Expression?
             })];
         }
 
-        var loop = new LoopState(all);
+        var loop = new LoopState(all, depth, isRecursive ? arguments => Recurse(scope, arguments, depth) : null);
         for (loop.Index = 0; loop.Index < all.Count; loop.Index++)
         {
             var inner = scope.Open();
@@ -118,6 +122,13 @@ internal sealed class For(int line, Target target, Expression items, Expression?
         }
 
         return all.Count == 0 ? otherwise?.Render(scope.Open(), output) ?? Flow.Next : Flow.Next;
+    }
+
+    private string Recurse(Scope scope, JinjaArguments arguments, int depth)
+    {
+        var output = new StringBuilder();
+        Run(scope, output, arguments.Require(0, "iterable"), depth + 1);
+        return output.ToString();
     }
 }
 
@@ -169,7 +180,7 @@ internal sealed class With(int line, (Target Target, Expression Value)[] assignm
 /// <summary>{% generation %}: marks what an assistant wrote, for training; here only its body counts.</summary>
 internal sealed class Generation(int line, Sequence body) : Statement(line)
 {
-    protected override Flow Run(Scope scope, StringBuilder output) => body.Render(scope, output);
+    protected override Flow Run(Scope scope, StringBuilder output) => body.Render(scope.Open(), output);
 }
 
 internal sealed class LoopControl(int line, Flow flow) : Statement(line)

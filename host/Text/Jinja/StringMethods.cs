@@ -21,11 +21,14 @@ internal static class StringMethods
         ["removeprefix"] = (text, arguments) => text.StartsWith(arguments.Text(0, "prefix"), StringComparison.Ordinal) ? text[arguments.Text(0, "prefix").Length..] : text,
         ["removesuffix"] = (text, arguments) => text.EndsWith(arguments.Text(0, "suffix"), StringComparison.Ordinal) ? text[..^arguments.Text(0, "suffix").Length] : text,
         ["replace"] = (text, arguments) => Replace(text, arguments.Text(0, "old"), arguments.Text(1, "new"), arguments.Count(2, "count", -1), arguments.Budget),
-        ["lower"] = (text, _) => text.ToLowerInvariant(),
-        ["casefold"] = (text, _) => text.ToLowerInvariant(),
-        ["upper"] = (text, _) => text.ToUpperInvariant(),
-        ["capitalize"] = (text, _) => Capitalize(text),
-        ["title"] = (text, _) => Title(text),
+        ["lower"] = (text, _) => PythonCase.Lower(text),
+        ["casefold"] = (text, _) => PythonCase.Lower(PythonCase.Upper(text)).Replace('\u03C2', '\u03C3'),
+        ["upper"] = (text, _) => PythonCase.Upper(text),
+        ["capitalize"] = (text, _) => PythonCase.Capitalize(text),
+        ["title"] = (text, _) => PythonCase.Title(text),
+        ["format"] = PythonFormat.Braces,
+        ["istitle"] = (text, _) => text.Any(char.IsLetter) && PythonCase.Title(text) == text,
+        ["expandtabs"] = (text, arguments) => ExpandTabs(text, Math.Clamp(arguments.Count(0, "tabsize", 8), 0, 1000), arguments.Budget),
         ["swapcase"] = (text, _) => string.Concat(text.Select(letter => char.IsUpper(letter) ? char.ToLowerInvariant(letter) : char.ToUpperInvariant(letter))),
         ["find"] = (text, arguments) => Position(text, text.IndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal)),
         ["rfind"] = (text, arguments) => Position(text, text.LastIndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal)),
@@ -36,9 +39,7 @@ internal static class StringMethods
         ["join"] = (text, arguments) => Join(text, JinjaOperators.Items(arguments.Require(0, "iterable")), arguments.Budget),
         ["partition"] = (text, arguments) => Partition(text, arguments.Text(0, "sep"), text.IndexOf(arguments.Text(0, "sep"), StringComparison.Ordinal), atEnd: false),
         ["rpartition"] = (text, arguments) => Partition(text, arguments.Text(0, "sep"), text.LastIndexOf(arguments.Text(0, "sep"), StringComparison.Ordinal), atEnd: true),
-        ["zfill"] = (text, arguments) => text.StartsWith('-') || text.StartsWith('+')
-            ? text[0] + Pad(text[1..], Width(arguments) - 1, '0', PadSide.Left, arguments.Budget)
-            : Pad(text, Width(arguments), '0', PadSide.Left, arguments.Budget),
+        ["zfill"] = (text, arguments) => ZeroFill(text, Width(arguments), arguments.Budget),
         ["ljust"] = (text, arguments) => Pad(text, Width(arguments), Fill(arguments), PadSide.Right, arguments.Budget),
         ["rjust"] = (text, arguments) => Pad(text, Width(arguments), Fill(arguments), PadSide.Left, arguments.Budget),
         ["center"] = (text, arguments) => Pad(text, Width(arguments), Fill(arguments), PadSide.Both, arguments.Budget),
@@ -95,17 +96,16 @@ internal static class StringMethods
 
     public static string Replace(string text, string old, string replacement, int count, RenderBudget budget)
     {
-        if (old.Length == 0)
+        // Nothing stands before, between and after all characters.
+        var pieces = old.Length > 0 ? Pieces(text, old, count) : [.. text.EnumerateRunes().Select(rune => rune.ToString()).Prepend("").Append("")];
+        if (old.Length == 0 && count >= 0 && pieces.Count > count + 1)
         {
-            throw new JinjaException("replace: the string to replace is empty");
+            pieces = [.. pieces.Take(count), string.Concat(pieces.Skip(count))];
         }
 
-        var pieces = Pieces(text, old, count);
         budget.Charge(text.Length + ((pieces.Count - 1L) * (replacement.Length - old.Length)));
         return string.Join(replacement, pieces);
     }
-
-    public static string Capitalize(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 
     public static string Join(string separator, IReadOnlyList<object?> items, RenderBudget budget)
     {
@@ -118,21 +118,36 @@ internal static class StringMethods
     {
         var missing = Math.Max(0, width - Length(text));
         budget.Charge((long)text.Length + missing);
-        var left = side switch { PadSide.Left => missing, PadSide.Right => 0, _ => missing / 2 };
+        var left = side switch { PadSide.Left => missing, PadSide.Right => 0, _ => (missing / 2) + (missing & width & 1) };
         return new string(fill, left) + text + new string(fill, missing - left);
     }
+
+    /// <summary>Zeros after the sign, if there is one.</summary>
+    public static string ZeroFill(string text, int width, RenderBudget budget) => text.StartsWith('-') || text.StartsWith('+')
+        ? text[0] + Pad(text[1..], width - 1, '0', PadSide.Left, budget)
+        : Pad(text, width, '0', PadSide.Left, budget);
 
     /// <summary>Python's str.isspace for one character.</summary>
     public static bool IsSpace(char character) => char.IsWhiteSpace(character) || character is >= '\u001C' and <= '\u001F';
 
-    private static string Title(string text)
+    private static string ExpandTabs(string text, int size, RenderBudget budget)
     {
+        budget.Charge(text.Length + ((long)text.Count(character => character == '\t') * size));
         var result = new StringBuilder(text.Length);
-        var inside = false;
-        foreach (var letter in text)
+        var column = 0;
+        foreach (var character in text)
         {
-            result.Append(inside ? char.ToLowerInvariant(letter) : char.ToUpperInvariant(letter));
-            inside = char.IsLetter(letter);
+            if (character == '\t')
+            {
+                var spaces = size == 0 ? 0 : size - (column % size);
+                result.Append(' ', spaces);
+                column += spaces;
+            }
+            else
+            {
+                result.Append(character);
+                column = character is '\n' or '\r' ? 0 : column + 1;
+            }
         }
 
         return result.ToString();

@@ -141,17 +141,10 @@ internal sealed class TemplateParser
             throw tokens.Unexpected("'in'");
         }
 
-        var items = expressions.Parse(allowConditional: false);
-        if (tokens.Current.Is(","))
-        {
-            throw tokens.Unexpected("one value to go through, in parentheses if it is a tuple");
-        }
+        var items = expressions.ParseTuple(allowConditional: false);
 
         var condition = tokens.TryTakeName("if") ? expressions.Parse() : null;
-        if (tokens.Current.IsName("recursive"))
-        {
-            throw new JinjaException("recursive loops are not supported; use a macro", tokens.Current.Line);
-        }
+        var isRecursive = tokens.TryTakeName("recursive");
 
         tokens.Expect(JinjaTokenKind.BlockEnd, "'%}'");
         loops++;
@@ -159,11 +152,11 @@ internal sealed class TemplateParser
         loops--;
         if (tokens.Take().Text == "else")
         {
-            return new For(line, target, items, condition, body, ParseBlock("endfor"));
+            return new For(line, target, items, condition, body, ParseBlock("endfor"), isRecursive);
         }
 
         tokens.Expect(JinjaTokenKind.BlockEnd, "'%}'");
-        return new For(line, target, items, condition, body, otherwise: null);
+        return new For(line, target, items, condition, body, otherwise: null, isRecursive);
     }
 
     private Statement ParseSet(int line)
@@ -211,9 +204,10 @@ internal sealed class TemplateParser
         // A loop outside of a macro is not one for the statements in it.
         var around = loops;
         loops = 0;
+        var start = tokens.Position;
         var body = ParseBlock(end);
         loops = around;
-        return new MacroDefinition(name, parameters, body);
+        return new MacroDefinition(name, parameters, body, tokens.NamesSince(start));
     }
 
     /// <summary>Parameters with defaults, the opening parenthesis already read.</summary>

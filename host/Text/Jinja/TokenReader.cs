@@ -10,6 +10,12 @@ internal sealed class TokenReader(List<JinjaToken> tokens)
     /// <summary>The token after the current one; the end stays the end.</summary>
     public JinjaToken Following => tokens[Math.Min(at + 1, tokens.Count - 1)];
 
+    public int Position => at;
+
+    /// <summary>The names between a position and the current token.</summary>
+    public IReadOnlySet<string> NamesSince(int position) =>
+        tokens[position..at].Where(token => token.Kind == JinjaTokenKind.Name).Select(token => token.Text).ToHashSet(StringComparer.Ordinal);
+
     public JinjaToken Take()
     {
         var token = tokens[at];

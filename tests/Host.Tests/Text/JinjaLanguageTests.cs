@@ -223,7 +223,9 @@ public class JinjaLanguageTests
     [InlineData("{% macro m(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m(*[1, 2]) }}{{ m(**{'a': 3, 'b': 4}) }}", "1234")]
     [InlineData("{{ dict(a=1, **{'b': 2}) }}", "{'a': 1, 'b': 2}")]
     [InlineData("{% break %}", "error")]
-    [InlineData("{% for x in [1] recursive %}{% endfor %}", "error")]
+    [InlineData("{% for x in [[1, [2]], 3] recursive %}{% if x is number %}{{ x }}{% else %}{{ loop.depth }}({{ loop(x) }}){% endif %}{% endfor %}", "1(12(2))3")]
+    [InlineData("{% for x in [1] %}{{ loop([2]) }}{% endfor %}", "error")]
+    [InlineData("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "error")]
     [InlineData("{% include 'x' %}", "error")]
     public void Statements_are_Jinja_s(string template, string expected) => AssertRenders(expected, template);
 
