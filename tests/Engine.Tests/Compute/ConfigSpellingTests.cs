@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Checkpoints;
 
 namespace ScriptedServe.Engine.Tests.Compute;
@@ -103,6 +104,40 @@ public sealed class ConfigSpellingTests
         Assert.Equal(1.0, rope.Frequencies[0]);
         Assert.Equal(Math.Pow(1e6, -126.0 / 128) / 4, rope.Frequencies[63], 1e-15);
         Assert.Equal(0.1 * Math.Log(4) + 1, rope.Magnitude, 1e-12);
+    }
+
+    [Theory]
+    [InlineData(null, "[2, 106]", "7", new[] { 2, 106 })]
+    [InlineData(null, null, "[7, 8]", new[] { 7, 8 })]
+    [InlineData(null, "null", "7", new[] { 7 })]
+    [InlineData("""{"eos_token_id": [1, 3]}""", "[2, 106]", "7", new[] { 1, 3 })]
+    [InlineData("""{"eos_token_id": 9}""", null, null, new[] { 9 })]
+    [InlineData("""{"eos_token_id": null}""", "5", null, new[] { 5 })]
+    [InlineData("""{"temperature": 1}""", null, null, new int[0])]
+    public void End_tokens_are_those_of_the_generation_config_then_of_the_model_then_of_its_text_half(string? generation, string? model, string? text, int[] expected)
+    {
+        using var folder = ModelFolder.CopyOf("gemma3-nested-bf16");
+        folder.EditConfig(config =>
+        {
+            Set(config, model);
+            Set(config["text_config"]!.AsObject(), text);
+        });
+        if (generation is not null)
+        {
+            File.WriteAllText(folder.File("generation_config.json"), generation);
+        }
+
+        using var runner = CpuModelRunner.Load(folder.Path, new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 1 });
+        Assert.Equal(expected, runner.Model.EndTokenIds);
+
+        static void Set(JsonObject config, string? value)
+        {
+            config.Remove("eos_token_id");
+            if (value is not null)
+            {
+                config["eos_token_id"] = JsonNode.Parse(value);
+            }
+        }
     }
 
     private static DecoderConfig Edited(string model, string changes)
