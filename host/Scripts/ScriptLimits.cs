@@ -17,8 +17,8 @@ public sealed class ScriptLimits
     /// <summary>Thread time between two awaits, milliseconds (default 250; 1 to 60000). Setting: script-budget-ms.</summary>
     public int BudgetMs { get; set; } = 250;
 
-    /// <summary>Bytes allocated between two awaits, MiB (default 256; 1 to 16384). Setting: script-budget-mib.</summary>
-    public int BudgetMib { get; set; } = 256;
+    /// <summary>Bytes allocated between two awaits, MiB (default 64; 1 to 16384). Setting: script-budget-mib.</summary>
+    public int BudgetMib { get; set; } = 64;
 
     /// <summary>Thread time of a request in all, milliseconds (default 10000; 1 to 3600000). Setting: script-request-ms.</summary>
     public int RequestMs { get; set; } = 10_000;

@@ -3,10 +3,16 @@ using ScriptedServe.LiveSwapBenchmark;
 
 // dotnet build -c Release, then: dotnet run -c Release --project tests/Benchmarks/LiveSwap -- [swaps] [streams] [more arguments of the host]
 // Swaps routers in many ways under streaming traffic and says what that cost; exits with 1 when a stream failed or changed.
-int swaps = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 1000;
-int streams = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 64;
+// With `runaways [seconds] [streams]`: what scripts that run away cost the requests of another router.
+if (args is ["runaways", ..])
+{
+    return await Runaways.RunAsync(Number(1, 5), Number(2, 8), TimeProvider.System);
+}
+
+var swaps = Number(0, 1000);
+var streams = Number(1, 64);
 await using var host = await HostUnderLoad.StartAsync([.. args.Skip(2)]);
-var traffic = new StreamTraffic(host.Client, streams);
+var traffic = new StreamTraffic(host.Client, streams, TimeProvider.System);
 await traffic.LearnAsync();
 Console.WriteLine($"{streams} streams, each with tokens of its own, learnt from an idle host");
 
@@ -37,3 +43,5 @@ foreach (var (when, reading) in new[] { ("warm-up", warm), ("the swaps", end), (
 }
 
 return traffic.Failed == 0 ? 0 : 1;
+
+int Number(int place, int otherwise) => args.Length > place ? int.Parse(args[place], CultureInfo.InvariantCulture) : otherwise;

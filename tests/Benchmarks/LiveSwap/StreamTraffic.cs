@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -5,7 +6,8 @@ using System.Text.Json.Nodes;
 namespace ScriptedServe.LiveSwapBenchmark;
 
 /// <summary>Streams that each ask the same again and again, and know what must come.</summary>
-internal sealed class StreamTraffic(HttpClient client, int streams)
+/// <param name="tokens">Of each answer.</param>
+internal sealed class StreamTraffic(HttpClient client, int streams, TimeProvider time, int tokens = 48)
 {
     private readonly string[] _expected = new string[streams];
     private volatile bool _stopping;
@@ -13,12 +15,16 @@ internal sealed class StreamTraffic(HttpClient client, int streams)
     private int _finished;
     private int _failed;
     private string? _firstFailure;
+    private ConcurrentBag<double> _taken = [];
 
     public int Finished => _finished;
 
     public int Failed => _failed;
 
     public string? FirstFailure => _firstFailure;
+
+    /// <summary>How long the streams took that ended since the last call, in ms, ascending.</summary>
+    public double[] TakeDurations() => [.. Interlocked.Exchange(ref _taken, []).Order()];
 
     /// <summary>Asks once for each stream's text, one after another.</summary>
     public async Task LearnAsync()
@@ -43,6 +49,7 @@ internal sealed class StreamTraffic(HttpClient client, int streams)
         while (!_stopping)
         {
             string problem;
+            var began = time.GetTimestamp();
             try
             {
                 var text = await AskAsync(stream);
@@ -53,6 +60,7 @@ internal sealed class StreamTraffic(HttpClient client, int streams)
                 problem = $"stream {stream}: {e.Message}";
             }
 
+            _taken.Add(time.GetElapsedTime(began).TotalMilliseconds);
             Interlocked.Increment(ref _finished);
             if (problem.Length > 0)
             {
@@ -66,7 +74,7 @@ internal sealed class StreamTraffic(HttpClient client, int streams)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/completions")
         {
-            Content = JsonContent.Create(new { prompt = $"Story {stream}. Once upon a time", max_tokens = 48, temperature = 1.0, seed = stream, stream = true, ignore_eos = true }),
+            Content = JsonContent.Create(new { prompt = $"Story {stream}. Once upon a time", max_tokens = tokens, temperature = 1.0, seed = stream, stream = true, ignore_eos = true }),
         };
         using var response = await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
         if (!response.IsSuccessStatusCode)
