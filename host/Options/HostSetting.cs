@@ -64,7 +64,7 @@ internal static class HostSettings
         (new("script-load-depth", "N", "How deep scripts may #load one another. Default: 8."), static (limits, value) => limits.LoadDepth = value),
         (new("script-load-files", "N", "Files one script may #load in all. Default: 64."), static (limits, value) => limits.LoadFiles = value),
         (new("script-budget-ms", "MS", "Thread time of a script between two awaits. Default: 250."), static (limits, value) => limits.BudgetMs = value),
-        (new("script-budget-mib", "MIB", "Memory a script may allocate between two awaits. Default: 256."), static (limits, value) => limits.BudgetMib = value),
+        (new("script-budget-mib", "MIB", "Memory a script may allocate between two awaits. Default: 64."), static (limits, value) => limits.BudgetMib = value),
         (new("script-request-ms", "MS", "Thread time of a script for one request in all. Default: 10000."), static (limits, value) => limits.RequestMs = value),
         (new("script-subcalls", "N", "Calls on engines that one request may make. Default: 64."), static (limits, value) => limits.SubCalls = value),
         (new("script-async-calls", "N", "Async functions of a script that one request may have under way at once. Default: 1000."), static (limits, value) => limits.AsyncCalls = value),

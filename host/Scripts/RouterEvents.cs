@@ -30,13 +30,18 @@ internal static class RouterEvents
         {
             RouterChangeKind.Canary => new("router.canary", version, string.Create(
                 CultureInfo.InvariantCulture, $"{version} takes {change.Share:0.##}% of the requests of {name}{(change.Header is { } header ? $", by {header}" : "")}{Because(change)}")),
-            RouterChangeKind.RolledBack => new("router.rolled_back", $"{name}@{change.From}", $"{name}@{change.From} is no canary any more; {version} serves all requests{Because(change)}"),
             RouterChangeKind.Labelled => new("router.labelled", version, $"{version} is labelled {change.Label}{Because(change)}"),
             RouterChangeKind.Unlabelled => new("router.unlabelled", name, $"{name} has no label {change.Label} any more{Because(change)}"),
             RouterChangeKind.Deleted when change.Version is null => new("router.deleted", name, $"{name} serves no more{Because(change)}"),
             _ => new("router.deleted", version, $"{version} was deleted{Because(change)}"),
         };
     }
+
+    /// <summary>The version that was active serves all requests again.</summary>
+    public static RouterEvent CanaryEnded(string name, int canary, RouterChange change) => new(
+        change.Kind == RouterChangeKind.RolledBack ? "router.rolled_back" : "router.activated",
+        $"{name}@{canary}",
+        $"{name}@{canary} is no canary any more; {name}@{change.Version} serves all requests{Because(change)}");
 
     private static string Because(RouterChange? change) => change is { Reason.Length: > 0 } ? $": {change.Reason}" : "";
 }

@@ -194,6 +194,7 @@ internal sealed class RoutersInForce(
     private void Take_NeedsLock(RouterSlot slot, RouterChange change, RouterRoute route, StoredVersion? own)
     {
         var isEffective = !ReferenceEquals(slot.Route, route);
+        var canary = slot.Route.Canary?.Version;
         slot.Route = route;
         switch (change.Kind)
         {
@@ -240,9 +241,10 @@ internal sealed class RoutersInForce(
             {
                 Tell(RouterEvents.Of(slot.Name, change));
             }
-            else if (change.Kind is RouterChangeKind.RolledBack && slot.Active?.Number == route.Active)
+            else if (slot.Active?.Number == route.Active && canary is { } ended && route.Canary is null)
             {
-                Tell(RouterEvents.Of(slot.Name, change));
+                // By a rollback, or by activating the version beside it.
+                Tell(RouterEvents.CanaryEnded(slot.Name, ended, change));
             }
         }
     }

@@ -33,6 +33,34 @@ public sealed class CanaryTests
     }
 
     [Fact]
+    public async Task The_end_of_a_canary_is_told_however_it_comes()
+    {
+        await using var harness = new CatalogHarness();
+        await harness.MustPut(CatalogHarness.Answering(1));
+        await harness.MustPut(CatalogHarness.Answering(2), activate: false);
+        await harness.Activate("main", 2, share: 10);
+        await harness.Rollback();
+        await harness.Activate("main", 2, share: 10);
+        await harness.Activate("main", 1);
+        Assert.Null(harness.Router().Canary);
+
+        var kinds = new List<string>();
+        await foreach (var told in harness.Events.Listen(after: 0, CancellationToken.None))
+        {
+            if (told.Text.StartsWith("main@2 is no canary any more; main@1 serves all requests", StringComparison.Ordinal))
+            {
+                kinds.Add(told.Kind);
+                if (told.Kind == "router.activated")
+                {
+                    break;
+                }
+            }
+        }
+
+        Assert.Equal(["router.rolled_back", "router.activated"], kinds);
+    }
+
+    [Fact]
     public async Task A_header_decides_where_one_is_named()
     {
         await using var harness = new CatalogHarness();
