@@ -97,7 +97,6 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         {
             if (version.TryPin())
             {
-                version.Counts.CountRequest();
                 return new RouterLease(version, _calls.Budget);
             }
         }

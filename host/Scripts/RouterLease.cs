@@ -15,6 +15,9 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
     public IAsyncEnumerable<Chunk> HandleRequest(Request request, ScriptRecord? record = null)
     {
         var pinned = _version ?? throw new ObjectDisposedException(nameof(RouterLease));
+
+        // Here and not with the pin: who only asks whether a router serves, as readiness does, is no request.
+        pinned.Counts.CountRequest();
         return new ScriptStream(pinned.Script, new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled, record), request, pinned.Counts.CountError);
     }
 

@@ -47,7 +47,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
             }
 
             var more = move.Result;
-            return IsForTheReader(more) ? new ValueTask<bool>(more) : ChangeOverCountedAsync();
+            return IsForTheReader(more) ? new ValueTask<bool>(more) : WatchAsync(ChangeOverAsync());
         }
         catch (Exception e) when (Counted(e))
         {
@@ -183,22 +183,6 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
             {
                 return more;
             }
-        }
-    }
-
-    private async ValueTask<bool> ChangeOverCountedAsync()
-    {
-        try
-        {
-            return await ChangeOverAsync();
-        }
-        catch (Exception e) when (Counted(e))
-        {
-            throw;
-        }
-        finally
-        {
-            scope.Leave();
         }
     }
 

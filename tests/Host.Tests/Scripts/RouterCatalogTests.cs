@@ -20,6 +20,17 @@ public sealed class RouterCatalogTests
     }
 
     [Fact]
+    public async Task Who_only_asks_whether_a_router_serves_is_not_counted_as_a_request()
+    {
+        await using var harness = new CatalogHarness();
+        await harness.MustPut(CatalogHarness.Answering(1));
+        harness.Catalog.Acquire(null).Dispose();
+        Assert.Equal(0, harness.Router().Versions[0].Requests);
+        await harness.Serve();
+        Assert.Equal(1, harness.Router().Versions[0].Requests);
+    }
+
+    [Fact]
     public async Task The_same_text_makes_no_new_version()
     {
         await using var harness = new CatalogHarness();
