@@ -61,7 +61,7 @@ public static class EngineProcess
         var pages = (int)Math.Min(int.MaxValue, options.KvMemoryBytes / runner.Layout.PageBytesAllLayers);
         if (pages < 1)
         {
-            throw new ArgumentException($"--kv-memory {options.KvMemoryBytes} bytes is less than one page of this model, {runner.Layout.PageBytesAllLayers} bytes (--page-tokens {options.PageTokens})");
+            throw new ArgumentException($"--kv-memory {options.KvMemoryBytes} bytes is less than one page of this model, {runner.Layout.PageBytesAllLayers} bytes (--page-tokens {options.PageTokens}, --kv-dtype {options.KvDataType.Name()})");
         }
 
         var epoch = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
@@ -128,13 +128,14 @@ public static class EngineProcess
     {
         if (SyntheticModel.IsNamedBy(options.Model))
         {
-            return new SyntheticModelRunner(SyntheticModel.Parse(options.Model), options.PageTokens, options.Limits.MaxBatchTokens, pace.Spend);
+            return new SyntheticModelRunner(SyntheticModel.Parse(options.Model), options.PageTokens, options.Limits.MaxBatchTokens, pace.Spend, options.KvDataType);
         }
 
         return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
         {
             Threads = options.Threads,
             PageTokens = options.PageTokens,
+            KvDataType = options.KvDataType,
             MaxBatchTokens = options.Limits.MaxBatchTokens,
         });
     }

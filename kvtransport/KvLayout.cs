@@ -12,6 +12,31 @@ public enum KvDataType
     Float16,
 }
 
+public static class KvDataTypes
+{
+    /// <summary>As options and status name it: f32, bf16 or f16.</summary>
+    public static string Name(this KvDataType type) => type switch
+    {
+        KvDataType.Float32 => "f32",
+        KvDataType.BFloat16 => "bf16",
+        _ => "f16",
+    };
+
+    /// <exception cref="FormatException">None has this name.</exception>
+    public static KvDataType Parse(string name)
+    {
+        foreach (var type in Enum.GetValues<KvDataType>())
+        {
+            if (type.Name() == name)
+            {
+                return type;
+            }
+        }
+
+        throw new FormatException($"{string.Join(", ", Enum.GetValues<KvDataType>().Select(Name))} are known");
+    }
+}
+
 /// <summary>
 /// How an engine's KV pool is laid out. Per layer a run of pages; a page holds the keys and then the values of
 /// <paramref name="PageTokens"/> tokens, each as <c>[kvHeads, pageTokens, headDim]</c>. One page of one layer is contiguous.

@@ -6,7 +6,7 @@ using ScriptedServe.KvTransport;
 namespace ScriptedServe.Engine.Compute;
 
 /// <summary>
-/// Runs a Hugging Face model folder on the CPU, with KV in f32. Owns its weights, scratch memory and worker threads. A step allocates
+/// Runs a Hugging Face model folder on the CPU. Owns its weights, scratch memory and worker threads. A step allocates
 /// nothing on the managed heap.
 /// </summary>
 public sealed unsafe class CpuModelRunner : IModelRunner
@@ -26,7 +26,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         _team = team;
         _weights = weights;
         _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens));
-        _step = new DecoderStep(config, weights, team, GemmKernels.For(options.VectorWidth), options.PageTokens, options.MaxBatchTokens);
+        _step = new DecoderStep(config, weights, team, GemmKernels.For(options.VectorWidth), layout, options.MaxBatchTokens);
     }
 
     public ModelDescription Model { get; }
@@ -63,7 +63,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
             config.KvHeads,
             config.HeadStride,
             options.PageTokens,
-            KvDataType.Float32);
+            options.KvDataType);
 
         var team = new WorkerTeam(options.Threads);
         DecoderWeights? weights = null;

@@ -1,3 +1,5 @@
+using ScriptedServe.KvTransport;
+
 namespace ScriptedServe.Engine.Compute;
 
 /// <summary>How the CPU computes; the model folder says what.</summary>
@@ -8,6 +10,9 @@ public sealed record CpuRunnerOptions
 
     /// <summary>Tokens of a KV page. 1..4096; default 16.</summary>
     public int PageTokens { get; init; } = 16;
+
+    /// <summary>What keys and values are kept as. Computing is in f32 with all of them; those of 16 bits are rounded as they are stored. Default f32.</summary>
+    public KvDataType KvDataType { get; init; } = KvDataType.Float32;
 
     /// <summary>Most tokens of one step; sizes the scratch memory. 1..65536; default 512.</summary>
     public int MaxBatchTokens { get; init; } = 512;
@@ -31,6 +36,11 @@ public sealed record CpuRunnerOptions
         if (!Enum.IsDefined(VectorWidth))
         {
             errors.Add($"{nameof(VectorWidth)} {(int)VectorWidth} is not a vector width");
+        }
+
+        if (!Enum.IsDefined(KvDataType))
+        {
+            errors.Add($"{nameof(KvDataType)} {(int)KvDataType} is not a KV type");
         }
 
         if (errors.Count > 0)

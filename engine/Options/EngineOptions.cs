@@ -6,6 +6,7 @@ using Microsoft.Extensions.Configuration;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Engine.Scheduling;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Options;
 
@@ -28,6 +29,8 @@ public sealed record EngineOptions
     public required bool SharedMemory { get; init; }
 
     public required long KvMemoryBytes { get; init; }
+
+    public required KvDataType KvDataType { get; init; }
 
     public required int PageTokens { get; init; }
 
@@ -69,6 +72,7 @@ public sealed record EngineOptions
             SharedMemory = reader.Parse(EngineSettings.KvTransport, "auto", text =>
                 text is "auto" or "tcp" ? text == "auto" : throw new FormatException("auto or tcp is expected")),
             KvMemoryBytes = reader.Parse(EngineSettings.KvMemory, "1GiB", text => (long?)ParseSize(text)) ?? 0,
+            KvDataType = reader.Parse(EngineSettings.KvDataType, "f32", KvDataTypes.Parse),
             PageTokens = reader.Number(EngineSettings.PageTokens, 16, 1, 4096),
             Limits = new EngineLimits
             {

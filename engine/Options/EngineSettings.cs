@@ -10,6 +10,7 @@ public static class EngineSettings
     public static readonly EngineSetting KvAdvertise = new("kv-advertise", "HOST", "Name or address by which other machines reach --kv-listen. Default: its host. Needed where that is * or 0.0.0.0.");
     public static readonly EngineSetting KvTransport = new("kv-transport", "NAME", "How KV is sent and received: auto (shared memory between engines of this machine, else TCP) or tcp. Default: auto.");
     public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB. Default: 1GiB, at most 16 TiB.");
+    public static readonly EngineSetting KvDataType = new("kv-dtype", "TYPE", "What keys and values are kept as: f32, bf16 or f16. Those of 16 bits take half the memory and are rounded as they are stored. The same on engines that exchange KV. Default: f32.");
     public static readonly EngineSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page, 1 to 4096. The same on engines that exchange KV. Default: 16.");
     public static readonly EngineSetting MaxBatchTokens = new("max-batch-tokens", "N", "Tokens computed in a step, 1 to 65536, at least --max-sequences. Default: 512.");
     public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 4096. Default: 64.");
@@ -26,7 +27,7 @@ public static class EngineSettings
 
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
-        Model, Device, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
+        Model, Device, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
         SendTimeout, Threads, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

@@ -30,7 +30,7 @@ public sealed record EngineIdentity(string EngineId, ulong Epoch, IReadOnlyList<
             KvHeads = layout.KvHeads,
             HeadDim = layout.HeadDim,
             PageTokens = layout.PageTokens,
-            DataType = layout.DataType.ToString(),
+            DataType = layout.DataType.Name(),
             PageBytes = layout.PageBytesAllLayers,
         },
     };

@@ -4,6 +4,8 @@ namespace ScriptedServe.Host.Admin;
 
 /// <summary>An engine as <c>/admin/engines</c> shows it.</summary>
 /// <param name="Reason">Why it is in this state, where that is not evident.</param>
+/// <param name="KvDataType">What keys and values are kept as: f32, bf16 or f16.</param>
+/// <param name="KvPageBytes">Bytes of a KV page, all layers.</param>
 /// <param name="InFlight">This host's own calls and unused reservations on it.</param>
 /// <param name="CachedPages">Pages its prefix cache is believed to hold.</param>
 /// <param name="Load">As last reported.</param>
@@ -20,6 +22,8 @@ internal sealed record EngineView(
     string? Device,
     string? Model,
     string? Layout,
+    string? KvDataType,
+    long? KvPageBytes,
     ulong? Epoch,
     int InFlight,
     int CachedPages,
@@ -38,6 +42,8 @@ internal sealed record EngineView(
         member.LastStatus?.Model?.Device,
         member.LastStatus?.Model?.Id,
         member.LastStatus?.Layout?.Fingerprint,
+        member.LastStatus?.Layout?.DataType,
+        member.LastStatus?.Layout?.PageBytes,
         member.LastStatus?.Epoch,
         member.Work.Calls,
         member.Prefixes.Count,

@@ -64,7 +64,7 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output)
     public async Task<int> EnginesAsync(CancellationToken cancellationToken)
     {
         var reply = await host.SendAsync(HttpMethod.Get, "admin/engines", null, cancellationToken);
-        var table = new Table("ENGINE", "STATE", "LABELS", "DEVICE", "RUNNING", "WAITING", "PREFILL", "KV FREE", "IN FLIGHT", "RESTARTS", "REASON");
+        var table = new Table("ENGINE", "STATE", "LABELS", "DEVICE", "RUNNING", "WAITING", "PREFILL", "KV", "KV FREE", "IN FLIGHT", "RESTARTS", "REASON");
         foreach (var engine in Rows(reply, "engines"))
         {
             var load = engine?["load"];
@@ -76,6 +76,7 @@ internal sealed class ClientCommands(AdminClient host, TextWriter output)
                 load?["running"],
                 load?["waiting"],
                 load?["prefill_tokens_queued"],
+                engine?["kv_data_type"],
                 load is null ? "" : $"{load["kv_pages_free"]}/{load["kv_pages_total"]}",
                 engine?["in_flight"],
                 engine?["restarts"],

@@ -35,6 +35,7 @@ internal sealed class HostMetrics : IRequestObserver
             OfLoad("running", "Sequences being computed.", load => load.Running),
             OfLoad("prefill_tokens_queued", "Prompt tokens not yet computed.", load => load.PrefillTokensQueued),
             OfLoad("kv_pages_total", "KV pages in all.", load => load.KvPagesTotal),
+            new Gauge("scriptedserve_engine_kv_page_bytes", "Bytes of a KV page, all layers, by what keys and values are kept as.", () => fleet.Members.Where(member => member.LastStatus?.Layout is not null).Select(member => ((string[])[member.Id, member.LastStatus!.Layout.DataType], (double)member.LastStatus.Layout.PageBytes)), "engine", "dtype"),
             OfLoad("kv_pages_free", "KV pages free now or on demand.", load => load.KvPagesFree),
             OfLoad("kv_pages_held", "KV pages held by sequences and reservations.", load => load.KvPagesHeld),
             OfLoad("kv_pages_cached", "Free KV pages that hold prefix cache.", load => load.KvPagesCached),

@@ -43,6 +43,7 @@ internal static class HostSettings
     public static readonly HostSetting Device = new("device", "NAMES", "Devices of local engines, in turns: cpu, or cuda:0,cuda:1. Default: cpu.");
     public static readonly HostSetting Threads = new("threads", "N", "CPU threads of each local engine. Default: the processor's cores divided by the engines.");
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
+    public static readonly HostSetting KvDataType = new("kv-dtype", "TYPE", "What local engines keep keys and values as: f32, bf16 or f16. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
     public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");
     public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: data_parallel.");
@@ -103,7 +104,7 @@ internal static class HostSettings
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
-        Model, Engines, Engine, AlsoModel, Device, Threads, KvMemory, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
+        Model, Engines, Engine, AlsoModel, Device, Threads, KvMemory, KvDataType, PageTokens, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan,
         Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];

@@ -24,6 +24,8 @@ internal sealed record ServeOptions
 
     public string? KvMemory { get; init; }
 
+    public string? KvDataType { get; init; }
+
     public string? PageTokens { get; init; }
 
     public string? ClusterSecretFile { get; init; }

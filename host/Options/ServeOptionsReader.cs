@@ -51,6 +51,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             Devices = Devices(),
             Threads = Integer(HostSettings.Threads, Math.Max(1, cores / Math.Max(1, engines)), 1, 1024),
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
+            KvDataType = Matching(HostSettings.KvDataType, KvDataTypeName(), "f32, bf16 or f16"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
             ClusterSecretFile = File(HostSettings.ClusterSecretFile),
             Router = Router() ?? defaults.Router,
@@ -332,6 +333,9 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
 
     [GeneratedRegex(@"\A\d+(\.\d+)?\s*([KMGT]i?)?B?\z", RegexOptions.IgnoreCase)]
     private static partial Regex Size();
+
+    [GeneratedRegex(@"\A(f32|bf16|f16)\z")]
+    private static partial Regex KvDataTypeName();
 
     [GeneratedRegex(@"\A[1-9]\d{0,5}\z")]
     private static partial Regex WholeNumber();

@@ -33,7 +33,7 @@ internal sealed record KvAddress(
         if (Fingerprint != layout.Fingerprint)
         {
             throw new KvAddressException(KvFault.WrongLayout,
-                $"Engine {EngineId} holds KV of layout {Fingerprint}; this engine's is {layout.Fingerprint} ({layout}). Both must serve the same model with the same page tokens and KV type.");
+                $"Engine {EngineId} holds KV of layout {Fingerprint}; this engine's is {layout.Fingerprint} ({layout}). Both must serve the same model with the same --page-tokens and --kv-dtype.");
         }
 
         var expected = Memory.PageSlice.PagesOf(layout, Begin, End);

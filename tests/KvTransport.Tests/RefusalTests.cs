@@ -23,6 +23,10 @@ public class RefusalTests
         using var local = new TestPool(Pools.Small, 2);
         using var otherLayout = new TestPool(Pools.Small with { PageTokens = 16 }, 2);
 
+        // Its pages are as long, so that only the type tells them apart.
+        using var otherType = new TestPool(Pools.Small with { HeadDim = 32, DataType = KvDataType.Float16 }, 2);
+        using var sameShape = new TestPool(Pools.Small with { DataType = KvDataType.BFloat16 }, 2);
+
         async Task<KvFault> OpenAsync(KvSender sender, ReadOnlyMemory<byte> address) =>
             (await Assert.ThrowsAnyAsync<KvTransportException>(() => sender.OpenAsync(address, default).Soon())).Fault;
 
@@ -33,7 +37,11 @@ public class RefusalTests
         Assert.Equal(KvFault.Ended, await OpenAsync(here, Codec.Encode(good with { Generation = 2 })));
         Assert.Equal(KvFault.Ended, await OpenAsync(here, Codec.Encode(good with { Slot = 1_000_000 })));
         Assert.Equal(KvFault.Unreachable, await OpenAsync(here, Codec.Encode(good with { Shm = null, Tcp = null })));
-        Assert.Equal(KvFault.WrongLayout, await OpenAsync(rig.Sender(otherLayout, transport), grant.Address));
+        foreach (var other in new[] { otherLayout, otherType, sameShape })
+        {
+            Assert.Equal(KvFault.WrongLayout, await OpenAsync(rig.Sender(other, transport), grant.Address));
+        }
+
         Assert.Equal(KvFault.Forged, await OpenAsync(rig.Sender(local, transport, "the secret of another cluster"u8.ToArray()), grant.Address));
         var tampered = grant.Address.ToArray();
         tampered[^40] ^= 1;

@@ -1,23 +1,29 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>
 /// The part of a block between its projections: norms and rotates queries and keys, writes keys and values to their pages, and attends to the
 /// pages. Keys of every position stay in their page; a window only says which of them are read. Heads that are no whole vectors are padded with zeros on
-/// the way.
+/// the way. Pages of 16-bit elements are widened, a run of tokens at a time, into memory of the worker's own before anything is computed with them.
 /// </summary>
 internal sealed unsafe class AttentionStep : IDisposable
 {
+    /// <summary>Tokens widened at a time: few enough to stay in the first-level cache.</summary>
+    private const int WidenedTokens = 32;
+
     private readonly DecoderConfig _config;
     private readonly StepRows _rows;
     private readonly WorkerTeam _team;
+    private readonly KvLayout _layout;
     private readonly int _pageTokens;
     private readonly int _qkvStride;
     private readonly int _outputStride;
     private readonly int _scoreStride;
     private readonly bool _padsHeads;
+    private readonly bool _convertsKv;
     private readonly RopeTable[] _tables;
 
     /// <summary>[layers]: the block's rotation.</summary>
@@ -32,6 +38,9 @@ internal sealed unsafe class AttentionStep : IDisposable
     /// <summary>[threads, heads of a group, headStride]; empty as <see cref="_paddedQueries"/>.</summary>
     private readonly NativeBuffer _paddedOutputs;
 
+    /// <summary>[threads, widened tokens, headStride]; empty where the pages hold f32.</summary>
+    private readonly NativeBuffer _widened;
+
     private readonly Action<int, int> _writeRow;
     private readonly Action<int, int> _attendRow;
 
@@ -41,12 +50,13 @@ internal sealed unsafe class AttentionStep : IDisposable
 
     /// <param name="qkvStride">Floats from one row of queries, keys and values to the next.</param>
     /// <param name="outputStride">Floats from one row of outputs to the next.</param>
-    public AttentionStep(DecoderConfig config, StepRows rows, WorkerTeam team, int pageTokens, int maxRows, int qkvStride, int outputStride)
+    public AttentionStep(DecoderConfig config, StepRows rows, WorkerTeam team, KvLayout layout, int maxRows, int qkvStride, int outputStride)
     {
         _config = config;
         _rows = rows;
         _team = team;
-        _pageTokens = pageTokens;
+        _layout = layout;
+        _pageTokens = layout.PageTokens;
         _qkvStride = qkvStride;
         _outputStride = outputStride;
         _scoreStride = DecoderStep.Padded(config.ContextLength);
@@ -57,6 +67,8 @@ internal sealed unsafe class AttentionStep : IDisposable
         _padsHeads = config.HeadStride != config.HeadDim;
         _paddedQueries = NativeBuffer.OfFloats(_padsHeads ? (long)maxRows * config.Heads * config.HeadStride : 0);
         _paddedOutputs = NativeBuffer.OfFloats(_padsHeads ? (long)team.Threads * config.GroupSize * config.HeadStride : 0);
+        _convertsKv = layout.DataType != KvDataType.Float32;
+        _widened = NativeBuffer.OfFloats(_convertsKv ? (long)team.Threads * WidenedTokens * config.HeadStride : 0);
         _writeRow = WriteRow;
         _attendRow = AttendRow;
     }
@@ -103,6 +115,7 @@ internal sealed unsafe class AttentionStep : IDisposable
         _scores.Dispose();
         _paddedQueries.Dispose();
         _paddedOutputs.Dispose();
+        _widened.Dispose();
         foreach (var table in _tables)
         {
             table.Dispose();
@@ -126,15 +139,28 @@ internal sealed unsafe class AttentionStep : IDisposable
 
         int position = _rows.Position(row);
         int page = _rows.Slice(row).Pages.Span[position / _pageTokens];
-        float* keyPlane = (float*)_rows.Pool.PagePointer(_rows.Layer, page);
-        float* valuePlane = keyPlane + (nint)_config.KvHeads * headStride * _pageTokens;
+        byte* keyPlane = _rows.Pool.PagePointer(_rows.Layer, page);
+        byte* valuePlane = keyPlane + _layout.PlaneBytes;
         float* keys = qkv + _config.QuerySize;
         float* values = keys + _config.KvSize;
         for (int head = 0; head < _config.KvHeads; head++)
         {
-            nint slot = ((nint)head * _pageTokens + position % _pageTokens) * headStride;
-            PlaceHead(row, keys + head * headDim, _weights.KeyNorm, keyPlane + slot);
-            CopyPadded(values + head * headDim, valuePlane + slot);
+            nint slot = ((nint)head * _pageTokens + position % _pageTokens) * _layout.HeadBytes;
+            byte* key = keyPlane + slot;
+            byte* value = valuePlane + slot;
+            if (_convertsKv)
+            {
+                float* placed = Widened(worker);
+                PlaceHead(row, keys + head * headDim, _weights.KeyNorm, placed);
+                KvElements.Narrow(_layout.DataType, placed, key, headStride);
+                CopyPadded(values + head * headDim, placed);
+                KvElements.Narrow(_layout.DataType, placed, value, headStride);
+            }
+            else
+            {
+                PlaceHead(row, keys + head * headDim, _weights.KeyNorm, (float*)key);
+                CopyPadded(values + head * headDim, (float*)value);
+            }
         }
     }
 
@@ -181,8 +207,7 @@ internal sealed unsafe class AttentionStep : IDisposable
         int window = _config.Blocks[_rows.Layer].Window;
         int begin = window >= end ? 0 : end - window;
         var pages = _rows.Slice(row).Pages.Span;
-        nint headOffset = (nint)kvHead * _pageTokens * headDim;
-        nint valueOffset = (nint)_config.KvHeads * headDim * _pageTokens;
+        nint headOffset = (nint)kvHead * _pageTokens * _layout.HeadBytes;
         float* queries = Queries(row) + kvHead * group * headDim;
         float* finalOutputs = _outputs + (nint)row * _outputStride + kvHead * group * _config.HeadDim;
         float* outputs = _padsHeads ? _paddedOutputs.Floats + (nint)worker * group * headDim : finalOutputs;
@@ -190,8 +215,8 @@ internal sealed unsafe class AttentionStep : IDisposable
 
         for (int t = begin; t < end;)
         {
-            int count = Math.Min(end - t, _pageTokens - t % _pageTokens);
-            float* keys = (float*)_rows.Pool.PagePointer(_rows.Layer, pages[t / _pageTokens]) + headOffset + (nint)(t % _pageTokens) * headDim;
+            int count = RunLength(t, end);
+            float* keys = Cached(pages[t / _pageTokens], headOffset, t, count, worker);
             for (int g = 0; g < group; g++)
             {
                 AttentionKernels.Scores(
@@ -215,8 +240,8 @@ internal sealed unsafe class AttentionStep : IDisposable
         new Span<float>(outputs, group * headDim).Clear();
         for (int t = begin; t < end;)
         {
-            int count = Math.Min(end - t, _pageTokens - t % _pageTokens);
-            float* values = (float*)_rows.Pool.PagePointer(_rows.Layer, pages[t / _pageTokens]) + valueOffset + headOffset + (nint)(t % _pageTokens) * headDim;
+            int count = RunLength(t, end);
+            float* values = Cached(pages[t / _pageTokens], _layout.PlaneBytes + headOffset, t, count, worker);
             AttentionKernels.Accumulate(scores + (t - begin), _scoreStride, group, values, count, headDim, outputs);
             t += count;
         }
@@ -230,4 +255,28 @@ internal sealed unsafe class AttentionStep : IDisposable
             }
         }
     }
+
+    /// <summary>Tokens from <paramref name="position"/> on that lie in one page and are computed with at a time.</summary>
+    private int RunLength(int position, int end)
+    {
+        int count = Math.Min(end - position, _pageTokens - position % _pageTokens);
+        return _convertsKv ? Math.Min(count, WidenedTokens) : count;
+    }
+
+    /// <summary>[count, headStride] of keys or values as f32: where they are, or the worker's widened copy, which the next call overwrites.</summary>
+    /// <param name="offset">Bytes from the page's start to the head's plane.</param>
+    private float* Cached(int page, nint offset, int position, int count, int worker)
+    {
+        byte* source = _rows.Pool.PagePointer(_rows.Layer, page) + offset + (nint)(position % _pageTokens) * _layout.HeadBytes;
+        if (!_convertsKv)
+        {
+            return (float*)source;
+        }
+
+        float* widened = Widened(worker);
+        KvElements.Widen(_layout.DataType, source, widened, count * _layout.HeadDim);
+        return widened;
+    }
+
+    private float* Widened(int worker) => _widened.Floats + (nint)worker * WidenedTokens * _config.HeadStride;
 }

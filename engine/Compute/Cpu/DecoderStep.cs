@@ -51,7 +51,7 @@ internal sealed unsafe class DecoderStep : IDisposable
     private NativeBuffer? _postNormWeight;
     private float* _logits;
 
-    public DecoderStep(DecoderConfig config, DecoderWeights weights, WorkerTeam team, GemmKernels kernels, int pageTokens, int maxRows)
+    public DecoderStep(DecoderConfig config, DecoderWeights weights, WorkerTeam team, GemmKernels kernels, KvLayout layout, int maxRows)
     {
         _config = config;
         _weights = weights;
@@ -61,7 +61,7 @@ internal sealed unsafe class DecoderStep : IDisposable
         _qkvStride = Padded(config.QuerySize + 2 * config.KvSize);
         _queryStride = Padded(config.QuerySize);
         _rows = new StepRows(maxRows);
-        _attention = new AttentionStep(config, _rows, team, pageTokens, maxRows, _qkvStride, _queryStride);
+        _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride);
         _feedForward = new FeedForwardStep(config, team, kernels, maxRows, _hiddenStride);
 
         _residual = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);

@@ -6,6 +6,8 @@ namespace ScriptedServe.Engine.Compute.Synthetic;
 /// <summary>Where a synthetic token's KV lies: eight bytes of hash at the start of each head's key and value, made of one number a token and layer.</summary>
 internal sealed unsafe class SyntheticKv(KvLayout layout)
 {
+    public const int HashBytes = sizeof(ulong);
+
     /// <summary>Keys of each head, then values of each head.</summary>
     private readonly int _planes = 2 * layout.KvHeads;
 

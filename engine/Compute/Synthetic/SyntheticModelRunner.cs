@@ -29,13 +29,20 @@ public sealed class SyntheticModelRunner : IModelRunner
 
     /// <param name="pageTokens">Tokens of a KV page.</param>
     /// <param name="maxBatchTokens">Most tokens of one step.</param>
+    /// <param name="kvType">Says how much memory KV takes; the hashes in it are as long with each.</param>
     /// <param name="spend">Lets a part of a step's time pass; null where none is to pass. See <see cref="StepTime"/>.</param>
-    public SyntheticModelRunner(SyntheticModel model, int pageTokens, int maxBatchTokens, Action<TimeSpan>? spend)
+    /// <exception cref="ArgumentException">A head of this many elements has no room for a hash.</exception>
+    public SyntheticModelRunner(SyntheticModel model, int pageTokens, int maxBatchTokens, Action<TimeSpan>? spend, KvDataType kvType = KvDataType.Float32)
     {
         _model = model;
         _spend = spend;
         Model = new ModelDescription(SyntheticModel.Name, model.Vocab, model.Context, []);
-        Layout = new KvLayout($"{SyntheticModel.Name}-1-{model.Vocab}", model.Layers, model.KvHeads, model.HeadDim, pageTokens, KvDataType.Float32);
+        Layout = new KvLayout($"{SyntheticModel.Name}-1-{model.Vocab}", model.Layers, model.KvHeads, model.HeadDim, pageTokens, kvType);
+        if (Layout.HeadBytes < SyntheticKv.HashBytes)
+        {
+            throw new ArgumentException($"synthetic: head-dim={model.HeadDim} is {Layout.HeadBytes} bytes with --kv-dtype {kvType.Name()}, and at least {SyntheticKv.HashBytes} are needed");
+        }
+
         _rules = new StepRules(Model, Layout, maxBatchTokens, "--max-batch-tokens");
         _kv = new SyntheticKv(Layout);
         _words = [.. Enumerable.Range(0, model.Vocab - SyntheticModel.ByteTokens).Select(word => ((Hash.Mix((ulong)word) % Granularity) * (8f / Granularity)) - 4)];

@@ -12,6 +12,7 @@ internal sealed record EngineLaunch(
     string Device,
     int Threads,
     string? KvMemory,
+    string? KvDataType,
     string? PageTokens,
     string? SecretFile);
 

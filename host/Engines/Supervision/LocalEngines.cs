@@ -7,7 +7,7 @@ namespace ScriptedServe.Host.Engines.Supervision;
 /// <summary>What all local engines of a host have in common, from its options.</summary>
 /// <param name="SecretFile">The cluster's secret; null: the user's own, which engines find by themselves.</param>
 /// <param name="Devices">One an engine, in turns: <c>cpu</c>, or <c>cuda:0</c>, <c>cuda:1</c>.</param>
-internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? KvMemory, string? PageTokens, string? SecretFile);
+internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? KvMemory, string? KvDataType, string? PageTokens, string? SecretFile);
 
 /// <summary>The engines that this host starts, and the private folder of their sockets.</summary>
 internal sealed class LocalEngines : IAsyncDisposable
@@ -39,6 +39,7 @@ internal sealed class LocalEngines : IAsyncDisposable
                     device,
                     local.Threads,
                     local.KvMemory,
+                    local.KvDataType,
                     local.PageTokens,
                     local.SecretFile),
                 supervision,

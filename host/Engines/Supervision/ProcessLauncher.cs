@@ -58,6 +58,11 @@ internal sealed class ProcessLauncher(EngineBinary binary) : IEngineLauncher
             arguments.AddRange(["--kv-memory", kvMemory]);
         }
 
+        if (launch.KvDataType is { } kvDataType)
+        {
+            arguments.AddRange(["--kv-dtype", kvDataType]);
+        }
+
         if (launch.PageTokens is { } pageTokens)
         {
             arguments.AddRange(["--page-tokens", pageTokens]);

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute;
 
@@ -13,12 +14,15 @@ public sealed class DeterminismTests
     public void Results_do_not_depend_on_batch_or_chunking(string name)
     {
         var prompts = Prompts(name);
-        var expected = RunTokenByToken(name, prompts, VectorWidths.Best);
-        for (int seed = 0; seed < 6; seed++)
+        foreach (var kvType in Enum.GetValues<KvDataType>())
         {
-            var random = new Random(seed);
-            var options = new CpuRunnerOptions { Threads = 1 + seed % 3, PageTokens = new[] { 1, 4, 16, 7 }[seed % 4], MaxBatchTokens = 200 };
-            AssertSame(expected, Run(name, prompts, options, random), $"seed {seed}");
+            var expected = RunTokenByToken(name, prompts, VectorWidths.Best, kvType);
+            for (int seed = 0; seed < 4; seed++)
+            {
+                var random = new Random(seed);
+                var options = new CpuRunnerOptions { Threads = 1 + seed % 3, PageTokens = new[] { 1, 4, 16, 7 }[seed % 4], MaxBatchTokens = 200, KvDataType = kvType };
+                AssertSame(expected, Run(name, prompts, options, random), $"seed {seed}, {kvType}");
+            }
         }
     }
 
@@ -27,7 +31,7 @@ public sealed class DeterminismTests
     public void Results_do_not_depend_on_the_vector_width(string name)
     {
         var prompts = Prompts(name).Where(prompt => prompt.Length < 40).ToArray();
-        var expected = RunTokenByToken(name, prompts, VectorWidth.Scalar);
+        var expected = RunTokenByToken(name, prompts, VectorWidth.Scalar, KvDataType.Float32);
         foreach (var width in Enum.GetValues<VectorWidth>())
         {
             var options = new CpuRunnerOptions { Threads = 2, PageTokens = 16, MaxBatchTokens = 200, VectorWidth = width };
@@ -40,16 +44,20 @@ public sealed class DeterminismTests
     /// something is summed changes this hash, and makes KV of the versions before and after it differ.
     /// </summary>
     [Theory]
-    [InlineData("mistral-f16-swa", 64, "c56d11e3ed85b8f8")]
-    [InlineData("qwen3-f32", 58, "5bc415f916a87168")]
-    [InlineData("gemma2-bf16", 58, "788bcb82b1fd5c30")]
-    [InlineData("gemma3-nested-bf16", 58, "8ed3cbfa9e5ebf72")]
-    [InlineData("phi3-longrope-f32", 58, "97a202a408acb602")]
-    [InlineData("qwen3moe-bf16", 58, "7bb063a612a25c8f")]
-    public void Logits_are_the_same_bits_on_every_machine(string name, int length, string hash)
+    [InlineData("mistral-f16-swa", 64, KvDataType.Float32, "c56d11e3ed85b8f8")]
+    [InlineData("mistral-f16-swa", 64, KvDataType.BFloat16, "a78ef3f487fbb0e0")]
+    [InlineData("mistral-f16-swa", 64, KvDataType.Float16, "976d45cdf42d6329")]
+    [InlineData("qwen3-f32", 58, KvDataType.Float32, "5bc415f916a87168")]
+    [InlineData("qwen3-f32", 58, KvDataType.Float16, "b5e351c2a4dfb437")]
+    [InlineData("gemma2-bf16", 58, KvDataType.Float32, "788bcb82b1fd5c30")]
+    [InlineData("gemma2-bf16", 58, KvDataType.BFloat16, "5870a0f33d70f23f")]
+    [InlineData("gemma3-nested-bf16", 58, KvDataType.Float32, "8ed3cbfa9e5ebf72")]
+    [InlineData("phi3-longrope-f32", 58, KvDataType.Float32, "97a202a408acb602")]
+    [InlineData("qwen3moe-bf16", 58, KvDataType.Float32, "7bb063a612a25c8f")]
+    public void Logits_are_the_same_bits_on_every_machine(string name, int length, KvDataType kvType, string hash)
     {
         int[] prompt = GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt).First(prompt => prompt.Length == length);
-        var results = Run(name, [prompt], new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 64 }, new Random(0));
+        var results = Run(name, [prompt], new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 64, KvDataType = kvType }, new Random(0));
         var last = results[0].Logits[prompt.Length - 1];
         Assert.Equal(hash, Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<float>(last)))[..16]);
     }
@@ -58,9 +66,9 @@ public sealed class DeterminismTests
     private static int[][] Prompts(string name) => [.. GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt).Take(5)];
 
     /// <summary>The plainest arrangement: one sequence at a time, one token a step, one thread.</summary>
-    private static Results[] RunTokenByToken(string name, int[][] prompts, VectorWidth width)
+    private static Results[] RunTokenByToken(string name, int[][] prompts, VectorWidth width, KvDataType kvType)
     {
-        var options = new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 1, VectorWidth = width };
+        var options = new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 1, VectorWidth = width, KvDataType = kvType };
         using var runner = CpuModelRunner.Load(GoldenModels.Folder(name), options);
         var (pool, sequences) = PagedSequence.Deal(runner.Layout, prompts, 0, new Random(0));
         using (pool)
@@ -108,7 +116,7 @@ public sealed class DeterminismTests
             Assert.Equal(expected[i].Kv.Length, actual[i].Kv.Length);
             for (int j = 0; j < expected[i].Kv.Length; j++)
             {
-                Assert.True(SameBits(expected[i].Kv[j], actual[i].Kv[j]), $"KV of sequence {i}, (layer, position) number {j} differs with {arrangement}");
+                Assert.True(expected[i].Kv[j].AsSpan().SequenceEqual(actual[i].Kv[j]), $"KV of sequence {i}, (layer, position) number {j} differs with {arrangement}");
             }
         }
     }
@@ -116,5 +124,5 @@ public sealed class DeterminismTests
     private static bool SameBits(float[] left, float[] right) =>
         MemoryMarshal.AsBytes<float>(left).SequenceEqual(MemoryMarshal.AsBytes<float>(right));
 
-    private sealed record Results(Dictionary<int, float[]> Logits, float[][] Kv);
+    private sealed record Results(Dictionary<int, float[]> Logits, byte[][] Kv);
 }

@@ -3,11 +3,12 @@ using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.Engine.Tests.Fakes;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute;
 
 /// <summary>
-/// The promise that routers build on, for every family and weight type: a request gives the same tokens and the same bits of log-probabilities whatever batch,
+/// The promise that routers build on, for every family, weight type and KV type: a request gives the same tokens and the same bits of log-probabilities whatever batch,
 /// chunking, page size, thread count, vector width, cached prefix, preemption, split or move to another engine it met.
 /// </summary>
 public sealed class FamilyInvarianceTests
@@ -30,14 +31,16 @@ public sealed class FamilyInvarianceTests
         var seen = new Seen();
         for (int seed = 0; seed < 4 * Types.Length; seed++)
         {
+            // Each weight type with each KV type, and with that of f32 twice.
+            var kvType = Enum.GetValues<KvDataType>()[seed / Types.Length % 3];
             using var folder = RandomConfigs.Folder(architecture, Types[seed % Types.Length], new Random(seed));
             try
             {
-                Serve(folder.Path, seed, seen);
+                Serve(folder.Path, seed, kvType, seen);
             }
             catch (Exception e)
             {
-                throw new InvalidOperationException($"Seed {seed}, {Types[seed % Types.Length]}: {e.Message}{Environment.NewLine}{File.ReadAllText(folder.File("config.json"))}", e);
+                throw new InvalidOperationException($"Seed {seed}, {Types[seed % Types.Length]}, KV {kvType}: {e.Message}{Environment.NewLine}{File.ReadAllText(folder.File("config.json"))}", e);
             }
         }
 
@@ -45,13 +48,13 @@ public sealed class FamilyInvarianceTests
         Assert.True(seen is { Preemptions: > 5, CachedTokens: > 100, SentTokens: > 100, Resumed: > 3 }, $"{seen}");
     }
 
-    private static void Serve(string folder, int seed, Seen seen)
+    private static void Serve(string folder, int seed, KvDataType kvType, Seen seen)
     {
         var random = new Random(seed);
-        using var plain = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 128 });
+        using var plain = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 128, KvDataType = kvType });
         int pageTokens = new[] { 1, 3, 4, 16 }[random.Next(4)];
-        using var one = Load(folder, new CpuRunnerOptions { Threads = 2, PageTokens = pageTokens, MaxBatchTokens = 32 });
-        using var other = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = pageTokens, MaxBatchTokens = 32, VectorWidth = VectorWidth.Vector128 });
+        using var one = Load(folder, new CpuRunnerOptions { Threads = 2, PageTokens = pageTokens, MaxBatchTokens = 32, KvDataType = kvType });
+        using var other = Load(folder, new CpuRunnerOptions { Threads = 1, PageTokens = pageTokens, MaxBatchTokens = 32, VectorWidth = VectorWidth.Vector128, KvDataType = kvType });
 
         using var simulation = new Simulation(seed);
         CpuModelRunner[] runners = [one, other];

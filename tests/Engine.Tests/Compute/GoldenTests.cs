@@ -1,5 +1,6 @@
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Reference;
+using ScriptedServe.KvTransport;
 using Xunit.Abstractions;
 
 namespace ScriptedServe.Engine.Tests.Compute;
@@ -38,6 +39,38 @@ public sealed class GoldenTests(ITestOutputHelper output)
         }
 
         output.WriteLine($"{name}: {cases.Count} prompts, {cases.Sum(golden => golden.Top.Sum(top => top.Length))} log-probabilities, largest difference {_largest:E1}");
+    }
+
+    /// <summary>What rounding keys and values costs; eight times as much with three bits fewer.</summary>
+    [Theory]
+    [MemberData(nameof(GoldenModels.Names), MemberType = typeof(GoldenModels))]
+    public void With_KV_of_16_bits_log_probabilities_stay_near_the_expected_ones(string name)
+    {
+        foreach (var (kvType, tolerance) in new[] { (KvDataType.Float16, 3e-3), (KvDataType.BFloat16, 2.4e-2) })
+        {
+            var differences = new List<double>();
+            var cases = GoldenModels.Cases(name).Cases.Where(golden => golden.Prompt.Length < 70).Take(5).ToArray();
+            using var runner = CpuModelRunner.Load(GoldenModels.Folder(name), new CpuRunnerOptions { Threads = 2, MaxBatchTokens = 600, KvDataType = kvType });
+            var (pool, sequences) = PagedSequence.Deal(runner.Layout, [.. cases.Select(golden => golden.Prompt)], cases.Max(golden => golden.ExpectedIds.Length), new Random(1));
+            using (pool)
+            {
+                for (int i = 0; i < cases.Length; i++)
+                {
+                    for (int step = 0; step < cases[i].ExpectedIds.Length; step++)
+                    {
+                        PagedSequence.Step(runner, pool, [(sequences[i], sequences[i].Left, true)]);
+                        var logProbabilities = LogSoftmax(sequences[i].Logits[sequences[i].Tokens.Count - 1]);
+                        differences.AddRange(cases[i].Top[step].Select(top => top.LogProbability - logProbabilities[top.Id]));
+                        sequences[i].Append(cases[i].ExpectedIds[step], runner.Model.ShortContext);
+                    }
+                }
+            }
+
+            // The median: where a choice of experts was near a tie, all after it are far off.
+            double[] sizes = [.. differences.Select(Math.Abs).Order()];
+            output.WriteLine($"{name}: KV in {kvType}, {sizes.Length} log-probabilities, median difference {sizes[sizes.Length / 2]:E1}, largest {sizes[^1]:E1}");
+            Assert.InRange(sizes[sizes.Length / 2], 0, tolerance);
+        }
     }
 
     [Theory]

@@ -92,15 +92,15 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
         }
     }
 
-    /// <summary>The KV of a position in a layer: keys of all heads, then values.</summary>
-    public float[] Kv(KvPool pool, int layer, int position)
+    /// <summary>The KV of a position in a layer, as it is stored: keys of all heads, then values.</summary>
+    public byte[] Kv(KvPool pool, int layer, int position)
     {
         var layout = pool.Layout;
-        var page = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(pool.Page(layer, Pages[position / layout.PageTokens]));
-        var result = new List<float>();
+        var page = pool.Page(layer, Pages[position / layout.PageTokens]);
+        var result = new List<byte>();
         for (int plane = 0; plane < 2 * layout.KvHeads; plane++)
         {
-            result.AddRange(page.Slice((plane * layout.PageTokens + position % layout.PageTokens) * layout.HeadDim, layout.HeadDim));
+            result.AddRange(page.Slice((plane * layout.PageTokens + position % layout.PageTokens) * layout.HeadBytes, layout.HeadBytes));
         }
 
         return [.. result];

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.KvTransport;
 
@@ -166,11 +167,12 @@ public sealed class RunnerContractTests : IDisposable
     private float[] Written(int layer)
     {
         var (first, second) = (new PagedSequence([], [5, 6]), new PagedSequence([], [9]));
-        return
+        byte[] bytes =
         [
             .. Enumerable.Range(0, 20).SelectMany(position => first.Kv(_pool, layer, position)),
             .. Enumerable.Range(0, 3).SelectMany(position => second.Kv(_pool, layer, position)),
         ];
+        return MemoryMarshal.Cast<byte, float>(bytes).ToArray();
     }
 
     private sealed class Recorder(Action<int> check) : ILayerObserver

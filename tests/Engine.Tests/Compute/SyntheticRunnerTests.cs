@@ -3,6 +3,7 @@ using ScriptedServe.Contracts;
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Synthetic;
 using ScriptedServe.Engine.Tests.Fakes;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute;
 
@@ -97,6 +98,15 @@ public sealed class SyntheticRunnerTests
     }
 
     private static SyntheticModelRunner New(SyntheticModel model) => new(model, PageTokens, 512, spend: null);
+
+    [Fact]
+    public void A_head_too_small_for_its_hash_is_refused_by_the_settings_that_made_it_so()
+    {
+        var error = Assert.Throws<ArgumentException>(() => new SyntheticModelRunner(Small with { HeadDim = 2 }, PageTokens, 512, null, KvDataType.Float16));
+        Assert.Contains("head-dim=2 is 4 bytes with --kv-dtype f16", error.Message, StringComparison.Ordinal);
+        using var runner = new SyntheticModelRunner(Small, PageTokens, 512, null, KvDataType.Float16);
+        Assert.Equal((KvDataType.Float16, Small.HeadDim * 2), (runner.Layout.DataType, runner.Layout.HeadBytes));
+    }
 
     private static float[] Run(SyntheticModelRunner runner, int[] tokens, int[] cuts, Random random)
     {

@@ -28,19 +28,19 @@ public sealed class EngineOptionsTests
     public void Every_error_is_told_with_the_option_its_value_and_the_limit()
     {
         var (options, errors) = Read(
-            "--page-tokens 0 --kv-memory lots --model no-such --device gpu --listen ftp://x --max-wait 0 --threads many --kv-transport post",
+            "--page-tokens 0 --kv-memory lots --model no-such --device gpu --listen ftp://x --max-wait 0 --threads many --kv-transport post --kv-dtype int4",
             new() { ["SCRIPTEDSERVE_MAX_BATCH_TOKENS"] = "3" });
         Assert.Null(options);
         foreach (var expected in new[]
         {
             "--page-tokens '0': a whole number from 1 to 4096", "--kv-memory 'lots'", "--model 'no-such'", "--device 'gpu'", "--listen 'ftp://x'",
-            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--max-batch-tokens 3 is less than --max-sequences 64",
+            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--kv-dtype 'int4': f32, bf16, f16 are known", "--max-batch-tokens 3 is less than --max-sequences 64",
         })
         {
             Assert.Single(errors, error => error.StartsWith(expected, StringComparison.Ordinal));
         }
 
-        Assert.Equal(9, errors.Count);
+        Assert.Equal(10, errors.Count);
     }
 
     [Fact]

@@ -13,14 +13,14 @@ public sealed class EngineProcessTests : IDisposable
     private string SecretFile => Path.Combine(_folder.FullName, "secret");
 
     [Theory]
-    [InlineData("storyteller", "auto", "shm")]
-    [InlineData("storyteller", "tcp", "tcp")]
-    [InlineData("synthetic:vocab=600,layers=3,kv-heads=2,step-us=300,token-us=1", "auto", "shm")]
-    public async Task Generations_split_over_two_engines_equal_local_ones(string model, string option, string transport)
+    [InlineData("storyteller", "auto", "shm", "f32")]
+    [InlineData("storyteller", "tcp", "tcp", "bf16")]
+    [InlineData("synthetic:vocab=600,layers=3,kv-heads=2,step-us=300,token-us=1", "auto", "shm", "f16")]
+    public async Task Generations_split_over_two_engines_equal_local_ones(string model, string option, string transport, string kvType)
     {
         var secret = ClusterSecret.ReadOrCreate(SecretFile);
-        using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left", "--model", model);
-        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", option, "--max-batch-tokens", "64", "--model", model);
+        using var left = await EngineUnderTest.StartAsync(SecretFile, "--listen", $"unix:{_folder}/left.sock", "--label", "prefill", "--id", "left", "--model", model, "--kv-dtype", kvType);
+        using var right = await EngineUnderTest.StartAsync(SecretFile, "--listen", "http://*:0", "--kv-advertise", "127.0.0.1", "--kv-transport", option, "--max-batch-tokens", "64", "--model", model, "--kv-dtype", kvType);
 
         // Other machines could reach the right one: it wants the token.
         var stranger = await Assert.ThrowsAsync<RpcException>(() => right.Client.GetStatusAsync(new GetStatusRequest(), default));
@@ -64,6 +64,25 @@ public sealed class EngineProcessTests : IDisposable
         Assert.Equal(0, await right.TerminateAsync());
         Assert.Equal(0, await left.TerminateAsync());
         Assert.Empty(Directory.GetFiles(_folder.FullName, "*.sock*"));
+    }
+
+    [Fact]
+    public async Task KV_of_16_bits_has_twice_the_pages_and_is_not_exchanged_with_that_of_32()
+    {
+        _ = ClusterSecret.ReadOrCreate(SecretFile);
+        using var narrow = await EngineUnderTest.StartAsync(SecretFile, "--model", "synthetic", "--kv-dtype", "f16", "--listen", $"unix:{_folder}/narrow.sock");
+        using var wide = await EngineUnderTest.StartAsync(SecretFile, "--model", "synthetic", "--listen", $"unix:{_folder}/wide.sock");
+        var (narrowStatus, wideStatus) = (await narrow.Client.GetStatusAsync(new GetStatusRequest(), default), await wide.Client.GetStatusAsync(new GetStatusRequest(), default));
+        Assert.Equal(("f16", "f32"), (narrowStatus.Layout.DataType, wideStatus.Layout.DataType));
+        Assert.Equal(2 * narrowStatus.Layout.PageBytes, wideStatus.Layout.PageBytes);
+        Assert.Equal(2 * wideStatus.Load.KvPagesTotal, narrowStatus.Load.KvPagesTotal);
+
+        var kv = await wide.Client.PrepRecvAsync(Calls.Prep("split", [5, 6, 7]), default);
+        var refused = await Assert.ThrowsAsync<RpcException>(() => narrow.Client.RemoteSendAsync(Calls.Send("split", [5, 6, 7], kv), default));
+        Assert.Equal(RpcStatus.FailedPrecondition, refused.Status);
+        Assert.Contains("--kv-dtype", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(0, await narrow.TerminateAsync());
+        Assert.Equal(0, await wide.TerminateAsync());
     }
 
     [Fact]

@@ -41,7 +41,7 @@ public sealed class OptionsTests
     public async Task Every_bad_option_is_told_with_where_it_was_set_and_nothing_starts()
     {
         var (code, options, errors) = await RunAsync(
-            ["--port", "70000", "--device", "cpu,gpu", "--scripts", "/no/such/folder", "--engine", "ftp://x", "--router", "Mine"],
+            ["--port", "70000", "--device", "cpu,gpu", "--scripts", "/no/such/folder", "--engine", "ftp://x", "--router", "Mine", "--kv-dtype", "fp8"],
             new() { ["SCRIPTEDSERVE_KV_MEMORY"] = "lots", ["SCRIPTEDSERVE_HOST"] = "0.0.0.0" },
             new() { ["ScriptedServe:CallTimeout"] = "-1" });
 
@@ -50,6 +50,7 @@ public sealed class OptionsTests
         Assert.Contains("--port: '70000' is not a whole number from 0 to 65535.", errors, StringComparison.Ordinal);
         Assert.Contains("--device: 'gpu' is not cpu or cuda:N.", errors, StringComparison.Ordinal);
         Assert.Contains("--scripts: there is no folder '/no/such/folder'", errors, StringComparison.Ordinal);
+        Assert.Contains("--kv-dtype: 'fp8' is not f32, bf16 or f16.", errors, StringComparison.Ordinal);
         Assert.Contains("--router: 'Mine' is not a router's name", errors, StringComparison.Ordinal);
         Assert.Contains("--engine: 'ftp://x' is not an engine address", errors, StringComparison.Ordinal);
         Assert.Contains("SCRIPTEDSERVE_KV_MEMORY: 'lots' is not a size", errors, StringComparison.Ordinal);
