@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
@@ -12,17 +13,14 @@ internal sealed class WorkerTeam : IDisposable
     /// <summary>Looks at the loop's state before sleeping, each some 40 ns apart.</summary>
     private const int SpinLooks = 1000;
 
+    /// <summary>Claims that a thread makes in a loop of many items, roughly, before they become single ones.</summary>
+    private const int ClaimsPerThread = 4;
+
     private readonly Thread[] _threads;
     private readonly object _workGate = new();
     private readonly object _doneGate = new();
 
-    /// <summary>
-    /// Loop number in the upper half, items not yet claimed in the lower. An item is claimed by decrementing the whole word if it has
-    /// not changed, so a claim can only succeed on the loop it was meant for.
-    /// </summary>
-    private long _unclaimed;
-
-    private int _unfinished;
+    private Shared _shared;
     private Action<int, int>? _body;
     private int _parkedWorkers;
     private int _callerParked;
@@ -63,9 +61,9 @@ internal sealed class WorkerTeam : IDisposable
         }
 
         _body = body;
-        _unfinished = items;
-        long loop = (_unclaimed >>> 32) + 1;
-        Interlocked.Exchange(ref _unclaimed, (loop << 32) | (uint)items);
+        _shared.Unfinished = items;
+        long loop = (_shared.Unclaimed >>> 32) + 1;
+        Interlocked.Exchange(ref _shared.Unclaimed, (loop << 32) | (uint)items);
         if (Volatile.Read(ref _parkedWorkers) > 0)
         {
             lock (_workGate)
@@ -103,7 +101,7 @@ internal sealed class WorkerTeam : IDisposable
         }
     }
 
-    private bool HasWork => (uint)Volatile.Read(ref _unclaimed) != 0 || Volatile.Read(ref _stopping) != 0;
+    private bool HasWork => (uint)Volatile.Read(ref _shared.Unclaimed) != 0 || Volatile.Read(ref _stopping) != 0;
 
     private void Work(int worker)
     {
@@ -114,40 +112,54 @@ internal sealed class WorkerTeam : IDisposable
         }
     }
 
+    /// <summary>
+    /// Claims items until none are left: several at a time while there are many, since every claim takes the line from the other threads' caches, and
+    /// single ones at the end, so that nobody waits long for the last.
+    /// </summary>
     private void RunItems(int worker)
     {
+        int ended = 0;
         while (true)
         {
-            long seen = Volatile.Read(ref _unclaimed);
-            uint left = (uint)seen;
+            long seen = Volatile.Read(ref _shared.Unclaimed);
+            int left = (int)(uint)seen;
             if (left == 0)
             {
-                return;
+                break;
             }
 
-            if (Interlocked.CompareExchange(ref _unclaimed, seen - 1, seen) != seen)
+            int claimed = Math.Max(1, left / (ClaimsPerThread * Threads));
+            if (Interlocked.CompareExchange(ref _shared.Unclaimed, seen - claimed, seen) == seen)
             {
-                continue;
+                RunClaimed(left - claimed, claimed, worker);
+                ended += claimed;
             }
+        }
 
-            // The claim holds the loop open, so its body stays in place until the item is finished.
+        // What was claimed and is not told to have ended holds the loop open: its body stays in place, and no other loop begins.
+        if (ended > 0 && Interlocked.Add(ref _shared.Unfinished, -ended) == 0 && Volatile.Read(ref _callerParked) != 0)
+        {
+            lock (_doneGate)
+            {
+                Monitor.PulseAll(_doneGate);
+            }
+        }
+    }
+
+    private void RunClaimed(int first, int count, int worker)
+    {
+        var body = _body!;
+        for (int item = first; item < first + count; item++)
+        {
             try
             {
-                _body!((int)left - 1, worker);
+                body(item, worker);
             }
 #pragma warning disable CA1031 // Whatever it is, it belongs to the caller of For.
             catch (Exception error)
 #pragma warning restore CA1031
             {
                 Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
-            }
-
-            if (Interlocked.Decrement(ref _unfinished) == 0 && Volatile.Read(ref _callerParked) != 0)
-            {
-                lock (_doneGate)
-                {
-                    Monitor.PulseAll(_doneGate);
-                }
             }
         }
     }
@@ -181,7 +193,7 @@ internal sealed class WorkerTeam : IDisposable
     {
         for (int look = 0; look < SpinLooks; look++)
         {
-            if (Volatile.Read(ref _unfinished) == 0)
+            if (Volatile.Read(ref _shared.Unfinished) == 0)
             {
                 return;
             }
@@ -192,12 +204,27 @@ internal sealed class WorkerTeam : IDisposable
         lock (_doneGate)
         {
             Interlocked.Exchange(ref _callerParked, 1);
-            while (Volatile.Read(ref _unfinished) != 0)
+            while (Volatile.Read(ref _shared.Unfinished) != 0)
             {
                 Monitor.Wait(_doneGate);
             }
 
             Interlocked.Exchange(ref _callerParked, 0);
         }
+    }
+
+    /// <summary>What threads spin on, each on a cache line (and its neighbour, which is fetched with it) of its own.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 384)]
+    private struct Shared
+    {
+        /// <summary>
+        /// Loop number in the upper half, items not yet claimed in the lower. Items are claimed by lowering the whole word if it has not changed, so
+        /// a claim can only succeed on the loop it was meant for.
+        /// </summary>
+        [FieldOffset(128)]
+        public long Unclaimed;
+
+        [FieldOffset(256)]
+        public int Unfinished;
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using ScriptedServe.Engine.Compute.Cpu;
 using ScriptedServe.Engine.Compute.Kernels;
@@ -10,6 +11,11 @@ internal static unsafe class MachineLimits
 {
     private const int Chunk = 1 << 20;
     private const int WindowChunks = 16;
+
+    /// <summary>The processor's own name.</summary>
+    public static string Processor => File.Exists("/proc/cpuinfo")
+        ? File.ReadLines("/proc/cpuinfo").Where(line => line.StartsWith("model name", StringComparison.Ordinal)).Select(line => line.Split(':', 2)[1].Trim()).FirstOrDefault("unknown")
+        : RuntimeInformation.ProcessArchitecture.ToString();
 
     /// <summary>
     /// Bytes a second that the team reads from a buffer too large for the caches, summing it: window after window, each short enough
@@ -42,22 +48,26 @@ internal static unsafe class MachineLimits
         return 2.0 * lanes * 12 * Steps * Items / seconds;
     }
 
+    /// <summary>Sums a chunk in eight streams, as decode reads the panels of a matrix: fewer keep the prefetchers less busy.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Read(byte* source)
     {
-        var a = Vector256<int>.Zero;
-        var b = a;
-        var c = a;
-        var d = a;
-        for (int i = 0; i < Chunk; i += 128)
+        const int Stream = Chunk / 8;
+        var sum = Vector256<int>.Zero;
+        var (a, b, c, d, e, f, g, h) = (sum, sum, sum, sum, sum, sum, sum, sum);
+        for (byte* s = source; s < source + Stream; s += 32)
         {
-            a += Vector256.Load((int*)(source + i));
-            b += Vector256.Load((int*)(source + i + 32));
-            c += Vector256.Load((int*)(source + i + 64));
-            d += Vector256.Load((int*)(source + i + 96));
+            a += Vector256.Load((int*)s);
+            b += Vector256.Load((int*)(s + Stream));
+            c += Vector256.Load((int*)(s + 2 * Stream));
+            d += Vector256.Load((int*)(s + 3 * Stream));
+            e += Vector256.Load((int*)(s + 4 * Stream));
+            f += Vector256.Load((int*)(s + 5 * Stream));
+            g += Vector256.Load((int*)(s + 6 * Stream));
+            h += Vector256.Load((int*)(s + 7 * Stream));
         }
 
-        return (a + b + c + d).ToScalar();
+        return (a + b + c + d + e + f + g + h).ToScalar();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

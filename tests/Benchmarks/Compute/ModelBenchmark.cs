@@ -1,7 +1,5 @@
 using System.Globalization;
 using ScriptedServe.Engine.Compute;
-using ScriptedServe.Engine.Compute.Kernels;
-using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.ComputeBenchmarks;
 
@@ -44,14 +42,4 @@ internal static class ModelBenchmark
 
     private static void Print(string what, double tokensPerSecond, string more) =>
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{what,-42} {tokensPerSecond,9:F0} tokens/s  {more}"));
-
-    /// <summary>A pool in this process's memory.</summary>
-    private sealed unsafe class PlainPool(KvLayout layout, int pages) : KvPool(layout, pages)
-    {
-        private readonly NativeBuffer _memory = new(layout.PageBytesAllLayers * pages);
-
-        public override byte* PagePointer(int layer, int page) => _memory.Pointer + ((long)layer * Pages + page) * Layout.PageBytes;
-
-        protected override void Dispose(bool disposing) => _memory.Dispose();
-    }
 }
