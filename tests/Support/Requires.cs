@@ -16,6 +16,9 @@ public enum Need
 
     /// <summary>The programs of PostgreSQL, and a user to run them as.</summary>
     Postgres,
+
+    /// <summary>g++, and bash to call it.</summary>
+    CppCompiler,
 }
 
 /// <summary>A fact that is skipped, with the reason, where its need is absent; on CI it runs and fails instead.</summary>
@@ -41,6 +44,7 @@ public static class Prerequisites
         Need.Node => OnPath("node") && OnPath("npm") ? null : "needs Node.js and npm on PATH",
         Need.PythonMsgpack => File.Exists("/usr/lib/python3/dist-packages/msgpack/__init__.py") ? null : "needs Debian's python3-msgpack",
         Need.Postgres => PostgresServer.WhyUnavailable(),
+        Need.CppCompiler => OnPath("g++") && OnPath("bash") ? null : "needs g++ and bash on PATH",
         _ => throw new ArgumentOutOfRangeException(nameof(need)),
     };
 

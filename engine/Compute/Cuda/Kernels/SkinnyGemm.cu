@@ -1,0 +1,62 @@
+// Products of a few rows with a weight matrix, as in decoding, where reading the weights is all the work: each weight is read once, 16 bytes a lane, straight into the
+// registers of the tensor cores. The sum of an output runs in the same order however many rows there are, so a row has the same bits in every batch.
+#include "Numbers.cuh"
+#include "Reduce.cuh"
+
+extern __shared__ __align__(16) unsigned char shared_memory[];
+
+constexpr int SkinnyWarps = 8;
+constexpr int SkinnyOutputs = 16;
+
+/// For ColumnTiles * 8 rows.
+constexpr int skinny_shared_bytes(int columnTiles) { return SkinnyWarps * columnTiles * SkinnyOutputs * 8 * 4; }
+
+/// outputs [rows, outputCount] = inputs [rows, inputCount] * weights [outputCount, inputCount]^T + bias (null: none). inputCount is a multiple of 8.
+/// Grid: (ceil(outputCount / 16), ceil(rows / (8 * ColumnTiles))); block: SkinnyWarps * 32; shared memory: skinny_shared_bytes.
+template <typename T, typename Out, int ColumnTiles>
+__global__ void __launch_bounds__(SkinnyWarps * WarpSize) skinny_gemm(
+    Out* outputs, const T* inputs, const T* weights, const T* bias, int rows, int inputCount, int outputCount) {
+    const uint4 nothing = make_uint4(0, 0, 0, 0);
+    int lane = threadIdx.x % WarpSize, warp = threadIdx.x / WarpSize, g = lane / 4, c = lane % 4;
+    int firstOutput = blockIdx.x * SkinnyOutputs, firstRow = blockIdx.y * ColumnTiles * 8;
+    const T* low = firstOutput + g < outputCount ? weights + (size_t)(firstOutput + g) * inputCount : nullptr;
+    const T* high = firstOutput + g + 8 < outputCount ? weights + (size_t)(firstOutput + g + 8) * inputCount : nullptr;
+
+    float sums[ColumnTiles][4] = {};
+#pragma unroll 4
+    for (int k = warp * 32; k < inputCount; k += SkinnyWarps * 32) {
+        int own = k + 8 * c;
+        bool inside = own < inputCount;
+        uint4 a = inside && low != nullptr ? load_eight<T>(low + own) : nothing;
+        uint4 b = inside && high != nullptr ? load_eight<T>(high + own) : nothing;
+        unsigned first[4] = {a.x, b.x, a.y, b.y}, second[4] = {a.z, b.z, a.w, b.w};
+#pragma unroll
+        for (int tile = 0; tile < ColumnTiles; tile++) {
+            int row = firstRow + 8 * tile + g;
+            uint4 x = inside && row < rows ? load_eight<T>(inputs + (size_t)row * inputCount + own) : nothing;
+            unsigned firstInput[2] = {x.x, x.y}, secondInput[2] = {x.z, x.w};
+            multiply_accumulate<T>(sums[tile], first, firstInput);
+            multiply_accumulate<T>(sums[tile], second, secondInput);
+        }
+    }
+
+    // [warps, tiles, 16 outputs, 8 rows].
+    float* shares = reinterpret_cast<float*>(shared_memory);
+#pragma unroll
+    for (int tile = 0; tile < ColumnTiles; tile++) {
+        for (int i = 0; i < 4; i++) {
+            shares[((warp * ColumnTiles + tile) * SkinnyOutputs + g + i / 2 * 8) * 8 + 2 * c + i % 2] = sums[tile][i];
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < ColumnTiles * SkinnyOutputs * 8; i += blockDim.x) {
+        int tile = i / (SkinnyOutputs * 8), row = firstRow + 8 * tile + i / SkinnyOutputs % 8, output = firstOutput + i % SkinnyOutputs;
+        if (row < rows && output < outputCount) {
+            float sum = bias == nullptr ? 0.0f : to_float(bias[output]);
+            for (int w = 0; w < SkinnyWarps; w++) {
+                sum += shares[((w * ColumnTiles + tile) * SkinnyOutputs + i % SkinnyOutputs) * 8 + i / SkinnyOutputs % 8];
+            }
+            outputs[(size_t)row * outputCount + output] = from_float<Out>(sum);
+        }
+    }
+}
