@@ -134,6 +134,7 @@ public static class EngineProcess
         return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
         {
             Threads = options.Threads,
+            Weights = options.Weights,
             PageTokens = options.PageTokens,
             KvDataType = options.KvDataType,
             MaxBatchTokens = options.Limits.MaxBatchTokens,

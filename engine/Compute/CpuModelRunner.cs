@@ -58,7 +58,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         using var checkpoint = Checkpoint.Open(folder);
         var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens) { ShortContext = config.ShortContext };
         var layout = new KvLayout(
-            $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}",
+            $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}{Rounding(options.Weights, checkpoint)}",
             config.Layers,
             config.KvHeads,
             config.HeadStride,
@@ -69,7 +69,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         DecoderWeights? weights = null;
         try
         {
-            weights = DecoderWeights.Load(config, checkpoint, team);
+            weights = DecoderWeights.Load(config, checkpoint, options.Weights, team);
             return new CpuModelRunner(model, config, layout, options, weights, team);
         }
         catch
@@ -105,6 +105,14 @@ public sealed unsafe class CpuModelRunner : IModelRunner
             _weights.Dispose();
         }
     }
+
+    /// <summary>Weights that were rounded compute other KV than those of the folder, so the model's name says which: KV of the two never mixes.</summary>
+    private static string Rounding(WeightFormat weights, Checkpoint checkpoint) => weights switch
+    {
+        WeightFormat.BFloat16 when checkpoint.Shards.SelectMany(shard => shard.Tensors.Values).Any(tensor => tensor.Type != "BF16") => "-bf16",
+        WeightFormat.Int8 => "-int8",
+        _ => "",
+    };
 
     private static IReadOnlyList<int> ReadEndTokens(string folder, ConfigDocument config, int vocabSize)
     {

@@ -2,6 +2,22 @@ using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute;
 
+/// <summary>What weights are kept as in memory.</summary>
+public enum WeightFormat
+{
+    /// <summary>As the folder has them; F16 as f32.</summary>
+    Auto,
+
+    /// <summary>As f32: the same results as <see cref="Auto"/>.</summary>
+    Float32,
+
+    /// <summary>Rounded to bf16.</summary>
+    BFloat16,
+
+    /// <summary>Rounded to 8 bits, in groups of 32 inputs with a scale each: 8.5 bits a weight. Embeddings and outputs too; norms, biases and routers of experts are not.</summary>
+    Int8,
+}
+
 /// <summary>How the CPU computes; the model folder says what.</summary>
 public sealed record CpuRunnerOptions
 {
@@ -22,6 +38,9 @@ public sealed record CpuRunnerOptions
     /// </summary>
     public int MaxContextTokens { get; init; } = 131072;
 
+    /// <summary>What weights are kept as. Default: as in the folder.</summary>
+    public WeightFormat Weights { get; init; } = WeightFormat.Auto;
+
     /// <summary>Vector width of the matrix kernels; default: the machine's best. Changes speed, never results.</summary>
     public Kernels.VectorWidth VectorWidth { get; init; } = Kernels.VectorWidths.Best;
 
@@ -41,6 +60,11 @@ public sealed record CpuRunnerOptions
         if (!Enum.IsDefined(KvDataType))
         {
             errors.Add($"{nameof(KvDataType)} {(int)KvDataType} is not a KV type");
+        }
+
+        if (!Enum.IsDefined(Weights))
+        {
+            errors.Add($"{nameof(Weights)} {(int)Weights} is not a weight format");
         }
 
         if (errors.Count > 0)

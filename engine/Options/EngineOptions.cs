@@ -5,6 +5,7 @@ using System.Text;
 using Microsoft.Extensions.Configuration;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;
 
@@ -17,6 +18,8 @@ public sealed record EngineOptions
     public required string Model { get; init; }
 
     public required string Device { get; init; }
+
+    public required WeightFormat Weights { get; init; }
 
     public required EngineAddress Listen { get; init; }
 
@@ -66,6 +69,7 @@ public sealed record EngineOptions
         {
             Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
             Device = reader.Parse(EngineSettings.Device, "cpu", text => text == "cpu" ? text : throw new FormatException("this build computes on cpu only")) ?? "",
+            Weights = reader.Parse(EngineSettings.Weights, "auto", text => (WeightFormat?)ParseWeights(text)) ?? default,
             Listen = listen!,
             KvListen = kvListen!,
             KvAdvertise = reader.Parse(EngineSettings.KvAdvertise, null, text => text),
@@ -116,6 +120,15 @@ public sealed record EngineOptions
             : text.AsSpan().IndexOfAny('/', '\\') < 0 && Directory.Exists(builtIn) ? builtIn
             : throw new FormatException($"neither a folder, nor a model in {modelsFolder}, nor {SyntheticModel.Name}");
     }
+
+    private static WeightFormat ParseWeights(string text) => text switch
+    {
+        "auto" => WeightFormat.Auto,
+        "f32" => WeightFormat.Float32,
+        "bf16" => WeightFormat.BFloat16,
+        "int8" => WeightFormat.Int8,
+        _ => throw new FormatException("auto, f32, bf16 or int8 is expected"),
+    };
 
     private static long ParseSize(string text)
     {

@@ -28,6 +28,16 @@ internal sealed record ServeOptions
 
     public string? PageTokens { get; init; }
 
+    public string? Weights { get; init; }
+
+    /// <summary>Options that local engines are given as they are here, where they are.</summary>
+    public IReadOnlyList<(string Name, string Value)> PassedOn =>
+    [
+        .. from passed in new[] { (HostSettings.KvMemory.Name, KvMemory), (HostSettings.KvDataType.Name, KvDataType), (HostSettings.PageTokens.Name, PageTokens), (HostSettings.Weights.Name, Weights) }
+           where passed.Item2 is not null
+           select (passed.Name, passed.Item2),
+    ];
+
     public string? ClusterSecretFile { get; init; }
 
     public string Router { get; init; } = "data_parallel";

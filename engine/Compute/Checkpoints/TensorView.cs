@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace ScriptedServe.Engine.Compute.Checkpoints;
@@ -40,14 +41,25 @@ internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows
     public void ReadRow(int row, Span<float> destination)
     {
         byte* source = Row(row);
-        for (int i = 0; i < Columns; i++)
+        switch (Type)
         {
-            destination[i] = Type switch
-            {
-                WeightType.Float32 => Unsafe.ReadUnaligned<float>(source + 4L * i),
-                WeightType.Float16 => (float)Unsafe.ReadUnaligned<Half>(source + 2L * i),
-                _ => BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(source + 2L * i) << 16),
-            };
+            case WeightType.Float32:
+                new ReadOnlySpan<byte>(source, Columns * sizeof(float)).CopyTo(MemoryMarshal.AsBytes(destination));
+                break;
+            case WeightType.Float16:
+                for (int i = 0; i < Columns; i++)
+                {
+                    destination[i] = (float)Unsafe.ReadUnaligned<Half>(source + 2L * i);
+                }
+
+                break;
+            default:
+                for (int i = 0; i < Columns; i++)
+                {
+                    destination[i] = BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(source + 2L * i) << 16);
+                }
+
+                break;
         }
     }
 

@@ -52,7 +52,7 @@ internal sealed class BlockWeights
     /// <summary>[hidden]; null as <see cref="PostAttentionNorm"/>.</summary>
     public NativeBuffer? PostFeedForwardNorm { get; init; }
 
-    /// <summary>[experts, hidden]; null in a dense block.</summary>
+    /// <summary>[experts, hidden], in the folder's own type: it is small, and a rounded one chooses other experts. Null in a dense block.</summary>
     public PackedMatrix? Router { get; init; }
 
     /// <summary>The feed-forward of a dense block, else the experts.</summary>
@@ -78,7 +78,7 @@ internal sealed class BlockWeights
             PostAttentionNorm = config.PostNorms ? Norm(names.PostAttentionNorm, config.Hidden) : null,
             FeedForwardNorm = Norm(names.FeedForwardNorm, config.Hidden),
             PostFeedForwardNorm = config.PostNorms ? Norm(names.PostFeedForwardNorm, config.Hidden) : null,
-            Router = experts is null ? null : loader.Matrix(block, [names.Router], experts.Count, config.Hidden, bias: false),
+            Router = experts is null ? null : loader.Matrix(block, [names.Router], experts.Count, config.Hidden, bias: false, exact: true),
             FeedForwards = experts is null
                 ? [FeedForwardWeights.LoadDense(loader, config, block)]
                 : [.. Enumerable.Range(0, experts.Count).Select(expert => FeedForwardWeights.LoadExpert(loader, config, experts, block, expert))],

@@ -56,13 +56,13 @@ internal sealed unsafe class DecoderStep : IDisposable
         _config = config;
         _weights = weights;
         _team = team;
-        _gemm = new GemmLoop(team, kernels);
+        _gemm = new GemmLoop(team, kernels, int8Bytes: weights.Int8 ? (long)maxRows * Int8Inputs.RowBytes(Math.Max(config.Hidden, config.QuerySize)) : 0);
         _hiddenStride = Padded(config.Hidden);
         _qkvStride = Padded(config.QuerySize + 2 * config.KvSize);
         _queryStride = Padded(config.QuerySize);
         _rows = new StepRows(maxRows);
         _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride);
-        _feedForward = new FeedForwardStep(config, team, kernels, maxRows, _hiddenStride);
+        _feedForward = new FeedForwardStep(config, team, kernels, maxRows, _hiddenStride, weights.Int8);
 
         _residual = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
         _normed = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
@@ -112,6 +112,7 @@ internal sealed unsafe class DecoderStep : IDisposable
 
     public void Dispose()
     {
+        _gemm.Dispose();
         _attention.Dispose();
         _feedForward.Dispose();
         NativeBuffer[] buffers = [_residual, _normed, _delta, _qkv, _attended];

@@ -36,10 +36,13 @@ internal sealed class DecoderWeights : IDisposable
     /// <summary>Bytes of weights that computing one token with its logits reads.</summary>
     public long BytesPerToken { get; }
 
+    /// <summary>Some matrices are in int8.</summary>
+    public bool Int8 => Output.Format == PanelFormat.Int8;
+
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
-    public static DecoderWeights Load(DecoderConfig config, Checkpoint checkpoint, WorkerTeam team)
+    public static DecoderWeights Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, WorkerTeam team)
     {
-        var loader = new WeightLoader(checkpoint, team);
+        var loader = new WeightLoader(checkpoint, format, team);
         try
         {
             config = config with { Names = config.Names.In(checkpoint) };
@@ -63,18 +66,11 @@ internal sealed class DecoderWeights : IDisposable
         float scale = (float)Math.Sqrt(config.Hidden);
         return checkpoint.Matrix(config.Names.Embedding + ".weight", config.VocabSize, config.Hidden).Type switch
         {
-            WeightType.BFloat16 => RoundToBFloat16(scale),
+            WeightType.BFloat16 => BFloat16.ToSingle(BFloat16.Round(scale)),
             WeightType.Float16 => (float)(Half)scale,
             _ => scale,
         };
     }
 
     public void Dispose() => _owner.Dispose();
-
-    /// <summary>To the nearest, ties to even.</summary>
-    private static float RoundToBFloat16(float value)
-    {
-        uint bits = BitConverter.SingleToUInt32Bits(value);
-        return BitConverter.UInt32BitsToSingle((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff_0000);
-    }
 }

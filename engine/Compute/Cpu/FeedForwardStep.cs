@@ -33,15 +33,17 @@ internal sealed unsafe class FeedForwardStep : IDisposable
     private float* _inputs;
     private float* _outputs;
 
-    public FeedForwardStep(DecoderConfig config, WorkerTeam team, GemmKernels kernels, int maxRows, int hiddenStride)
+    /// <param name="int8">Some matrices are in int8.</param>
+    public FeedForwardStep(DecoderConfig config, WorkerTeam team, GemmKernels kernels, int maxRows, int hiddenStride, bool int8)
     {
         _config = config;
         _team = team;
         _hiddenStride = hiddenStride;
         var experts = config.Blocks.Select(block => block.Experts).OfType<ExpertsConfig>().FirstOrDefault();
-        _gemm = new GemmLoop(team, kernels, Math.Max(1, experts?.Count ?? 0));
         _routing = experts is null ? null : new ExpertRouting(experts, maxRows);
         int slots = maxRows * (experts?.Chosen ?? 1);
+        int widest = Math.Max(config.Hidden, Math.Max(config.FeedForward, experts?.FeedForward ?? 0));
+        _gemm = new GemmLoop(team, kernels, Math.Max(1, experts?.Count ?? 0), int8 ? (long)slots * Int8Inputs.RowBytes(widest) : 0);
         long inner = Math.Max(
             config.Blocks.Any(block => block.Experts is null) ? (long)maxRows * DecoderStep.Padded(config.FeedForward) : 0,
             (long)slots * DecoderStep.Padded(experts?.FeedForward ?? 0));
@@ -79,6 +81,7 @@ internal sealed unsafe class FeedForwardStep : IDisposable
 
     public void Dispose()
     {
+        _gemm.Dispose();
         _gateUp.Dispose();
         _inner.Dispose();
         _gathered.Dispose();

@@ -6,7 +6,7 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// Shares matrix products among the team's threads in blocks of columns, and of rows where there are many. Blocks are claimed as threads
 /// become free; how the products are cut does not change their results.
 /// </summary>
-internal sealed unsafe class GemmLoop
+internal sealed unsafe class GemmLoop : IDisposable
 {
     /// <summary>A multiple of the row tile; a block's inputs should fit the second-level cache.</summary>
     private const int BlockRows = 96;
@@ -14,10 +14,17 @@ internal sealed unsafe class GemmLoop
     private readonly WorkerTeam _team;
     private readonly GemmKernels _kernels;
     private readonly Action<int, int> _multiplyBlock;
+    private readonly Action<int, int> _writeInt8Row;
     private readonly Group[] _groups;
+
+    /// <summary>Rows as <see cref="Int8Inputs"/> has them.</summary>
+    private readonly NativeBuffer _int8Inputs;
 
     private int _groupCount;
     private int _items;
+    private int _rows;
+    private int _width;
+    private PanelFormat _format;
     private float* _inputs;
     private int _inputStride;
     private float* _outputs;
@@ -25,13 +32,18 @@ internal sealed unsafe class GemmLoop
     private bool _exactOutputs;
 
     /// <param name="maxGroups">Most products of one run.</param>
-    public GemmLoop(WorkerTeam team, GemmKernels kernels, int maxGroups = 1)
+    /// <param name="int8Bytes">Most bytes that <see cref="Int8Inputs"/> of a run take; 0 if no matrix is in int8.</param>
+    public GemmLoop(WorkerTeam team, GemmKernels kernels, int maxGroups = 1, long int8Bytes = 0)
     {
         _team = team;
         _kernels = kernels;
         _groups = new Group[maxGroups];
+        _int8Inputs = new NativeBuffer(int8Bytes);
         _multiplyBlock = MultiplyBlock;
+        _writeInt8Row = WriteInt8Row;
     }
+
+    private int Int8RowBytes => Int8Inputs.RowBytes(_width);
 
     /// <summary>outputs = inputs * weights^T + bias; see <see cref="GemmBlock"/> for the paddings.</summary>
     public void Multiply(
@@ -41,13 +53,18 @@ internal sealed unsafe class GemmLoop
         Run(inputs, inputStride, outputs, outputStride, exactOutputs);
     }
 
-    /// <summary>Adds a product of rows [<paramref name="firstRow"/>, firstRow + <paramref name="rows"/>) to the next <see cref="Run"/>.</summary>
+    /// <summary>
+    /// Adds a product of rows [<paramref name="firstRow"/>, firstRow + <paramref name="rows"/>) to the next <see cref="Run"/>. Matrices of one run have
+    /// one format and as many inputs.
+    /// </summary>
     public void Add(PackedMatrix matrix, int firstRow, int rows)
     {
         int blockPanels = _team.Threads == 1 && rows < BlockRows ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce);
         int rowBlocks = (rows + BlockRows - 1) / BlockRows;
         _groups[_groupCount++] = new Group(matrix, firstRow, rows, rowBlocks, blockPanels, _items);
         _items += (matrix.PanelCount + blockPanels - 1) / blockPanels * rowBlocks;
+        _rows = Math.Max(_rows, firstRow + rows);
+        (_format, _width) = (matrix.Format, matrix.Inputs);
     }
 
     /// <summary>Computes the products added since the last run, all in one loop, each on its own rows.</summary>
@@ -58,17 +75,27 @@ internal sealed unsafe class GemmLoop
         _outputs = outputs;
         _outputStride = outputStride;
         _exactOutputs = exactOutputs;
-        int items = _items;
         try
         {
-            _team.For(items, _multiplyBlock);
+            if (_format == PanelFormat.Int8)
+            {
+                _team.For(_rows, _writeInt8Row);
+            }
+
+            _team.For(_items, _multiplyBlock);
         }
         finally
         {
             _groupCount = 0;
             _items = 0;
+            _rows = 0;
         }
     }
+
+    public void Dispose() => _int8Inputs.Dispose();
+
+    private void WriteInt8Row(int row, int worker) =>
+        Int8Inputs.Write(_inputs + (nint)row * _inputStride, _width, _int8Inputs.Pointer + (nint)row * Int8RowBytes);
 
     private void MultiplyBlock(int item, int worker)
     {
@@ -76,11 +103,13 @@ internal sealed unsafe class GemmLoop
         int block = item - group.FirstItem;
         int row = block % group.RowBlocks * BlockRows;
         int panel = block / group.RowBlocks * group.BlockPanels;
+        bool int8 = _format == PanelFormat.Int8;
+        nint inputStride = int8 ? Int8RowBytes : (nint)_inputStride * sizeof(float);
         _kernels.Multiply(new GemmBlock
         {
             Matrix = group.Matrix,
-            Inputs = _inputs + (nint)(group.FirstRow + row) * _inputStride,
-            InputStride = _inputStride,
+            Inputs = (int8 ? _int8Inputs.Pointer : (byte*)_inputs) + (group.FirstRow + row) * inputStride,
+            InputStride = inputStride,
             Rows = Math.Min(BlockRows, group.Rows - row),
             FirstPanel = panel,
             Panels = Math.Min(group.BlockPanels, group.Matrix.PanelCount - panel),

@@ -7,7 +7,7 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// Reads tensors into memory of this process, repacked for the kernels, and owns what it made: disposing it returns all of it, so a failure
 /// half-way leaks nothing.
 /// </summary>
-internal sealed class WeightLoader(Checkpoint checkpoint, WorkerTeam team) : IDisposable
+internal sealed class WeightLoader(Checkpoint checkpoint, WeightFormat format, WorkerTeam team) : IDisposable
 {
     /// <summary>Rows that a thread checks at a time.</summary>
     private const int CheckedRows = 64;
@@ -18,8 +18,9 @@ internal sealed class WeightLoader(Checkpoint checkpoint, WorkerTeam team) : IDi
     /// <param name="prefix">Before every name; ".weight" and ".bias" come behind.</param>
     /// <param name="outputs">Rows of all tensors together.</param>
     /// <param name="rows">Rows of each tensor; by default all have as many, and one tensor has them all.</param>
+    /// <param name="exact">Rounded in no format.</param>
     /// <exception cref="ModelLoadException">A tensor is missing, of another shape or type, or has elements that are not finite.</exception>
-    public PackedMatrix Matrix(string prefix, IReadOnlyList<string> names, int outputs, int inputs, bool bias, int[]? rows = null)
+    public PackedMatrix Matrix(string prefix, IReadOnlyList<string> names, int outputs, int inputs, bool bias, int[]? rows = null, bool exact = false)
     {
         int RowsOf(int part) => names.Count == rows?.Length ? rows[part] : outputs / names.Count;
         TensorView[] parts = [.. names.Select((name, part) => checkpoint.Matrix($"{prefix}{name}.weight", RowsOf(part), inputs))];
@@ -35,7 +36,7 @@ internal sealed class WeightLoader(Checkpoint checkpoint, WorkerTeam team) : IDi
             });
         }
 
-        return Keep(PackedMatrix.Pack(parts, biases, (panels, pack) => team.For(panels, (panel, _) => pack(panel))));
+        return Keep(PackedMatrix.Pack(parts, biases, (panels, pack) => team.For(panels, (panel, _) => pack(panel)), exact ? null : PanelFormatOf(format)));
     }
 
     /// <summary>A vector as f32, each element plus <paramref name="offset"/>.</summary>
@@ -59,6 +60,14 @@ internal sealed class WeightLoader(Checkpoint checkpoint, WorkerTeam team) : IDi
         _loaded.ForEach(item => item.Dispose());
         _loaded.Clear();
     }
+
+    private static PanelFormat? PanelFormatOf(WeightFormat format) => format switch
+    {
+        WeightFormat.Float32 => PanelFormat.Float32,
+        WeightFormat.BFloat16 => PanelFormat.BFloat16,
+        WeightFormat.Int8 => PanelFormat.Int8,
+        _ => null,
+    };
 
     private T Keep<T>(T item)
         where T : IDisposable

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace ScriptedServe.Engine.Compute.Kernels;
 
 /// <summary>A block of a product, as a worker takes it: some rows by some panels, over all inputs.</summary>
@@ -5,9 +7,12 @@ internal unsafe struct GemmBlock
 {
     public PackedMatrix Matrix;
 
-    /// <summary>[rows, InputStride], each row padded with zeros to an even number of inputs.</summary>
-    public float* Inputs;
-    public int InputStride;
+    /// <summary>
+    /// Rows of inputs, <see cref="InputStride"/> bytes apart: f32, padded with zeros to an even number of inputs, or for a matrix in int8 what
+    /// <see cref="Int8Inputs"/> makes of them.
+    /// </summary>
+    public byte* Inputs;
+    public nint InputStride;
     public int Rows;
 
     public int FirstPanel;
@@ -32,45 +37,51 @@ internal abstract class GemmKernels
 
     public static GemmKernels For(VectorWidth width) => width switch
     {
-        VectorWidth.Vector512 => new GemmKernels<Lanes16, System.Runtime.Intrinsics.Vector512<float>>(),
-        VectorWidth.Vector256 => new GemmKernels<Lanes8, System.Runtime.Intrinsics.Vector256<float>>(),
-        VectorWidth.Vector128 => new GemmKernels<Lanes4, System.Runtime.Intrinsics.Vector128<float>>(),
-        VectorWidth.Scalar => new GemmKernels<Lanes1, float>(),
+        VectorWidth.Vector512 => new GemmKernels<Lanes16, Vector512<float>, Vector512<int>>(),
+        VectorWidth.Vector256 => new GemmKernels<Lanes8, Vector256<float>, Vector256<int>>(),
+        VectorWidth.Vector128 => new GemmKernels<Lanes4, Vector128<float>, Vector128<int>>(),
+        VectorWidth.Scalar => new GemmKernels<Lanes1, float, int>(),
         _ => throw new ArgumentOutOfRangeException(nameof(width)),
     };
 
-    /// <summary>outputs[r, o] = bias[o] + sum over i of inputs[r, i] * weights[o, i], summed in ascending i.</summary>
+    /// <summary>
+    /// outputs[r, o] = bias[o] + sum over i of inputs[r, i] * weights[o, i], summed in ascending i; with weights in int8 each group of inputs
+    /// is summed exactly, and the groups in ascending order.
+    /// </summary>
     public abstract void Multiply(in GemmBlock block);
 }
 
-internal sealed unsafe class GemmKernels<TLanes, TVector> : GemmKernels
-    where TLanes : struct, ILanes<TVector>
+internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
+    where TLanes : struct, ILanes<TVector>, IIntegerLanes<TVector, TInts>
     where TVector : unmanaged
+    where TInts : unmanaged
 {
     /// <summary>Rows from which weights are reused enough to be worth keeping in the first-level cache.</summary>
     private const int BlockingRows = 12;
 
     /// <summary>Inputs of a run: 16 outputs by 256 inputs of f32 are 16 KiB, half of a first-level cache.</summary>
-    private const int BlockingPairs = 128;
-
-    private const int MaxTileRows = 6;
+    private const int BlockingInputs = 256;
 
     public override int PanelsAtOnce => Math.Max(1, 8 * TLanes.Count / PackedMatrix.PanelOutputs);
 
     public override void Multiply(in GemmBlock block)
     {
-        if (block.Matrix.Format == PanelFormat.Float32)
+        switch (block.Matrix.Format)
         {
-            Multiply<Float32Panel>(block);
-        }
-        else
-        {
-            Multiply<BFloat16Panel>(block);
+            case PanelFormat.Float32:
+                Multiply<GemmTiles<TLanes, TVector, Float32Panel>>(block);
+                break;
+            case PanelFormat.BFloat16:
+                Multiply<GemmTiles<TLanes, TVector, BFloat16Panel>>(block);
+                break;
+            default:
+                Multiply<Int8Tiles<TLanes, TVector, TInts>>(block);
+                break;
         }
     }
 
-    private static void Multiply<TPanel>(in GemmBlock block)
-        where TPanel : struct, IPanelReader
+    private static void Multiply<TTiles>(in GemmBlock block)
+        where TTiles : struct, IGemmTiles
     {
         int wholePanels = block.Panels;
         bool ragged = block.ExactOutputs
@@ -79,28 +90,28 @@ internal sealed unsafe class GemmKernels<TLanes, TVector> : GemmKernels
         if (ragged)
         {
             wholePanels--;
-            MultiplyLastPanel<TPanel>(block);
+            MultiplyLastPanel<TTiles>(block);
         }
 
         if (wholePanels > 0)
         {
             int column = block.FirstPanel * PackedMatrix.PanelOutputs;
-            MultiplyPanels<TPanel>(block, block.FirstPanel, wholePanels, block.Inputs, block.Rows, block.Outputs + column, block.OutputStride);
+            MultiplyPanels<TTiles>(block, block.FirstPanel, wholePanels, block.Inputs, block.Rows, block.Outputs + column, block.OutputStride);
         }
     }
 
     /// <summary>The matrix's last, partly filled panel, by way of a buffer of whole panels.</summary>
-    private static void MultiplyLastPanel<TPanel>(in GemmBlock block)
-        where TPanel : struct, IPanelReader
+    private static void MultiplyLastPanel<TTiles>(in GemmBlock block)
+        where TTiles : struct, IGemmTiles
     {
         int panel = block.Matrix.PanelCount - 1;
         int column = panel * PackedMatrix.PanelOutputs;
         int outputs = block.Matrix.Outputs - column;
-        float* whole = stackalloc float[MaxTileRows * PackedMatrix.PanelOutputs];
-        for (int row = 0; row < block.Rows; row += MaxTileRows)
+        float* whole = stackalloc float[TTiles.MaxRows * PackedMatrix.PanelOutputs];
+        for (int row = 0; row < block.Rows; row += TTiles.MaxRows)
         {
-            int rows = Math.Min(MaxTileRows, block.Rows - row);
-            MultiplyPanels<TPanel>(block, panel, 1, block.Inputs + (nint)row * block.InputStride, rows, whole, PackedMatrix.PanelOutputs);
+            int rows = Math.Min(TTiles.MaxRows, block.Rows - row);
+            MultiplyPanels<TTiles>(block, panel, 1, block.Inputs + row * block.InputStride, rows, whole, PackedMatrix.PanelOutputs);
             for (int r = 0; r < rows; r++)
             {
                 new ReadOnlySpan<float>(whole + r * PackedMatrix.PanelOutputs, outputs)
@@ -109,76 +120,44 @@ internal sealed unsafe class GemmKernels<TLanes, TVector> : GemmKernels
         }
     }
 
-    private static void MultiplyPanels<TPanel>(
-        in GemmBlock block, int firstPanel, int panels, float* inputs, int rows, float* outputs, int outputStride)
-        where TPanel : struct, IPanelReader
+    private static void MultiplyPanels<TTiles>(
+        in GemmBlock block, int firstPanel, int panels, byte* inputs, int rows, float* outputs, int outputStride)
+        where TTiles : struct, IGemmTiles
     {
         var matrix = block.Matrix;
+        var geometry = matrix.Geometry;
         int allVectors = panels * PackedMatrix.PanelOutputs / TLanes.Count;
-        int runPairs = rows >= BlockingRows ? BlockingPairs : matrix.Pairs;
-        for (int pair = 0; pair < matrix.Pairs; pair += runPairs)
+        int tileVectors = TTiles.VectorsFor(rows);
+        int runUnits = rows >= BlockingRows ? BlockingInputs / geometry.UnitInputs : matrix.Units;
+        for (int unit = 0; unit < matrix.Units; unit += runUnits)
         {
             var tile = new GemmTile
             {
                 InputStride = block.InputStride,
+                OutputBytes = geometry.OutputBytes,
                 PanelBytes = (nint)matrix.PanelBytes,
-                Pairs = Math.Min(runPairs, matrix.Pairs - pair),
+                Units = Math.Min(runUnits, matrix.Units - unit),
                 OutputStride = outputStride,
-                InitialStride = pair == 0 ? 0 : outputStride,
+                InitialStride = unit == 0 ? 0 : outputStride,
             };
-            for (int row = 0; row < rows;)
+
+            // All rows pass over a strip of weights while it is in cache: it comes from memory once.
+            for (int vector = 0; vector < allVectors; vector += tileVectors)
             {
-                // Large blocks: a strip of two vectors of weights stays in cache while all rows pass over it.
-                int tileRows = rows >= BlockingRows ? rows : Math.Min(MaxTileRows, rows - row);
-                int tileVectors = TileVectors(tileRows);
-                for (int vector = 0; vector < allVectors; vector += tileVectors)
+                int column = vector * TLanes.Count;
+                tile.Weights = matrix.Panels + (firstPanel + column / PackedMatrix.PanelOutputs) * matrix.PanelBytes
+                    + column % PackedMatrix.PanelOutputs * geometry.OutputBytes + (long)unit * geometry.UnitBytes;
+                tile.Vectors = Math.Min(tileVectors, allVectors - vector);
+                float* bias = matrix.Bias + (nint)firstPanel * PackedMatrix.PanelOutputs + column;
+                for (int row = 0; row < rows; row += TTiles.MaxRows)
                 {
-                    int column = vector * TLanes.Count;
-                    tile.Weights = matrix.Panels + (firstPanel + column / PackedMatrix.PanelOutputs) * matrix.PanelBytes
-                        + column % PackedMatrix.PanelOutputs * 4 + (long)pair * TPanel.PairBytes;
-                    tile.Vectors = Math.Min(tileVectors, allVectors - vector);
-                    float* bias = matrix.Bias + (nint)firstPanel * PackedMatrix.PanelOutputs + column;
-                    for (int r = row; r < row + tileRows; r += MaxTileRows)
-                    {
-                        tile.Rows = Math.Min(MaxTileRows, row + tileRows - r);
-                        tile.Inputs = inputs + (nint)r * block.InputStride + (nint)pair * 2;
-                        tile.Outputs = outputs + (nint)r * outputStride + column;
-                        tile.Initial = pair == 0 ? bias : tile.Outputs;
-                        Run<TPanel>(tile, tileVectors);
-                    }
+                    tile.Rows = Math.Min(TTiles.MaxRows, rows - row);
+                    tile.Inputs = inputs + row * block.InputStride + (nint)unit * geometry.InputUnitBytes;
+                    tile.Outputs = outputs + (nint)row * outputStride + column;
+                    tile.Initial = unit == 0 ? bias : tile.Outputs;
+                    TTiles.Run(tile, tileVectors);
                 }
-
-                row += tileRows;
             }
-        }
-    }
-
-    /// <summary>Vectors that the kernel for this many rows covers.</summary>
-    private static int TileVectors(int rows) => rows switch
-    {
-        1 => 8,
-        2 => 4,
-        _ => 2,
-    };
-
-    private static void Run<TPanel>(in GemmTile tile, int tileVectors)
-        where TPanel : struct, IPanelReader
-    {
-        if (tileVectors == 8)
-        {
-            GemmTiles<TLanes, TVector, TPanel>.Rows1(tile);
-        }
-        else if (tileVectors == 4)
-        {
-            GemmTiles<TLanes, TVector, TPanel>.Rows2(tile);
-        }
-        else if (tile.Rows <= 4)
-        {
-            GemmTiles<TLanes, TVector, TPanel>.Rows4(tile);
-        }
-        else
-        {
-            GemmTiles<TLanes, TVector, TPanel>.Rows6(tile);
         }
     }
 }

@@ -8,24 +8,25 @@ namespace ScriptedServe.Engine.Compute.Kernels;
 /// </summary>
 internal unsafe struct GemmTile
 {
-    /// <summary>[rows, InputStride] activations, at the first input of the run.</summary>
-    public float* Inputs;
+    /// <summary>Rows of activations, <see cref="InputStride"/> bytes apart, at the first unit of the run.</summary>
+    public byte* Inputs;
     public nint InputStride;
 
     /// <summary>Valid rows, at least 1.</summary>
     public int Rows;
 
-    /// <summary>The first output's weights, at the first input of the run.</summary>
+    /// <summary>The first output's weights, at the first unit of the run.</summary>
     public byte* Weights;
 
-    /// <summary>Bytes from a panel to the next.</summary>
+    /// <summary>Bytes from an output to the next, and from a panel to the next.</summary>
+    public int OutputBytes;
     public nint PanelBytes;
 
     /// <summary>Valid vectors, at least 1.</summary>
     public int Vectors;
 
-    /// <summary>Pairs of inputs in the run.</summary>
-    public int Pairs;
+    /// <summary>Units of inputs in the run; see <see cref="PanelGeometry"/>.</summary>
+    public int Units;
 
     /// <summary>What the sums begin with: the bias (stride 0), or what the inputs before this run gave.</summary>
     public float* Initial;
@@ -36,7 +37,7 @@ internal unsafe struct GemmTile
     public nint OutputStride;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly float* Row(int row) => Inputs + Math.Min(row, Rows - 1) * InputStride;
+    public readonly byte* Row(int row) => Inputs + Math.Min(row, Rows - 1) * InputStride;
 
     /// <summary>Offset of a vector's outputs in an output row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -46,7 +47,7 @@ internal unsafe struct GemmTile
     public readonly byte* Vector(int vector, int lanes)
     {
         nint column = Column(vector, lanes);
-        return Weights + column / PackedMatrix.PanelOutputs * PanelBytes + column % PackedMatrix.PanelOutputs * 4;
+        return Weights + column / PackedMatrix.PanelOutputs * PanelBytes + column % PackedMatrix.PanelOutputs * OutputBytes;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -54,4 +55,17 @@ internal unsafe struct GemmTile
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly float* Result(int row, int vector, int lanes) => Outputs + Math.Min(row, Rows - 1) * OutputStride + Column(vector, lanes);
+}
+
+/// <summary>The kernels of one panel format on one vector width.</summary>
+internal interface IGemmTiles
+{
+    /// <summary>Rows of the largest kernel.</summary>
+    static abstract int MaxRows { get; }
+
+    /// <summary>Vectors that the kernel for this many rows covers; the most for one row.</summary>
+    static abstract int VectorsFor(int rows);
+
+    /// <summary>Computes a tile with the kernel that covers <paramref name="vectors"/> vectors.</summary>
+    static abstract void Run(in GemmTile tile, int vectors);
 }

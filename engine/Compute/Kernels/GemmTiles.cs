@@ -3,21 +3,50 @@ using System.Runtime.CompilerServices;
 namespace ScriptedServe.Engine.Compute.Kernels;
 
 /// <summary>
-/// The inner kernels of every matrix product. Each output is one chain of fused multiply-adds over the inputs in ascending order, whatever
+/// The inner kernels of matrix products with weights in f32 and bf16. Each output is one chain of fused multiply-adds over the inputs in ascending order, whatever
 /// the kernel, the vector width or the number of rows: so a token's results do not depend on what it is computed together with.
 /// The sums are local variables because only those stay in registers; that is why the kernels are written out.
 /// </summary>
-internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
+internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
     where TLanes : struct, ILanes<TVector>
     where TVector : unmanaged
     where TPanel : struct, IPanelReader
 {
+    public static int MaxRows => 6;
+
+    public static int VectorsFor(int rows) => rows switch
+    {
+        1 => 8,
+        2 => 4,
+        _ => 2,
+    };
+
+    public static void Run(in GemmTile tile, int vectors)
+    {
+        if (vectors == 8)
+        {
+            Rows1(tile);
+        }
+        else if (vectors == 4)
+        {
+            Rows2(tile);
+        }
+        else if (tile.Rows <= 4)
+        {
+            Rows4(tile);
+        }
+        else
+        {
+            Rows6(tile);
+        }
+    }
+
     /// <summary>1 row, 8 vectors: decode. Eight chains cover the latency of a multiply-add; the weights stream from memory once.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rows1(in GemmTile tile)
+    private static void Rows1(in GemmTile tile)
     {
         int lanes = TLanes.Count;
-        float* x0 = tile.Row(0);
+        float* x0 = (float*)tile.Row(0);
         byte* w0 = tile.Vector(0, lanes);
         byte* w1 = tile.Vector(1, lanes);
         byte* w2 = tile.Vector(2, lanes);
@@ -27,7 +56,7 @@ internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
         byte* w6 = tile.Vector(6, lanes);
         byte* w7 = tile.Vector(7, lanes);
         TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes)), s02 = TLanes.Load(tile.Start(0, 2, lanes)), s03 = TLanes.Load(tile.Start(0, 3, lanes)), s04 = TLanes.Load(tile.Start(0, 4, lanes)), s05 = TLanes.Load(tile.Start(0, 5, lanes)), s06 = TLanes.Load(tile.Start(0, 6, lanes)), s07 = TLanes.Load(tile.Start(0, 7, lanes));
-        nint inputs = (nint)tile.Pairs * 2;
+        nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
             TVector x = TLanes.Broadcast(x0 + i);
@@ -70,18 +99,18 @@ internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
 
     /// <summary>2 rows, 4 vectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rows2(in GemmTile tile)
+    private static void Rows2(in GemmTile tile)
     {
         int lanes = TLanes.Count;
-        float* x0 = tile.Row(0);
-        float* x1 = tile.Row(1);
+        float* x0 = (float*)tile.Row(0);
+        float* x1 = (float*)tile.Row(1);
         byte* w0 = tile.Vector(0, lanes);
         byte* w1 = tile.Vector(1, lanes);
         byte* w2 = tile.Vector(2, lanes);
         byte* w3 = tile.Vector(3, lanes);
         TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes)), s02 = TLanes.Load(tile.Start(0, 2, lanes)), s03 = TLanes.Load(tile.Start(0, 3, lanes));
         TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes)), s12 = TLanes.Load(tile.Start(1, 2, lanes)), s13 = TLanes.Load(tile.Start(1, 3, lanes));
-        nint inputs = (nint)tile.Pairs * 2;
+        nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
             TVector x;
@@ -131,20 +160,20 @@ internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
 
     /// <summary>4 rows, 2 vectors.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rows4(in GemmTile tile)
+    private static void Rows4(in GemmTile tile)
     {
         int lanes = TLanes.Count;
-        float* x0 = tile.Row(0);
-        float* x1 = tile.Row(1);
-        float* x2 = tile.Row(2);
-        float* x3 = tile.Row(3);
+        float* x0 = (float*)tile.Row(0);
+        float* x1 = (float*)tile.Row(1);
+        float* x2 = (float*)tile.Row(2);
+        float* x3 = (float*)tile.Row(3);
         byte* w0 = tile.Vector(0, lanes);
         byte* w1 = tile.Vector(1, lanes);
         TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes));
         TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes));
         TVector s20 = TLanes.Load(tile.Start(2, 0, lanes)), s21 = TLanes.Load(tile.Start(2, 1, lanes));
         TVector s30 = TLanes.Load(tile.Start(3, 0, lanes)), s31 = TLanes.Load(tile.Start(3, 1, lanes));
-        nint inputs = (nint)tile.Pairs * 2;
+        nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
             TVector x;
@@ -192,15 +221,15 @@ internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
 
     /// <summary>6 rows, 2 vectors: prefill. Twelve sums, two weights and a broadcast fill the 16 registers of AVX2.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rows6(in GemmTile tile)
+    private static void Rows6(in GemmTile tile)
     {
         int lanes = TLanes.Count;
-        float* x0 = tile.Row(0);
-        float* x1 = tile.Row(1);
-        float* x2 = tile.Row(2);
-        float* x3 = tile.Row(3);
-        float* x4 = tile.Row(4);
-        float* x5 = tile.Row(5);
+        float* x0 = (float*)tile.Row(0);
+        float* x1 = (float*)tile.Row(1);
+        float* x2 = (float*)tile.Row(2);
+        float* x3 = (float*)tile.Row(3);
+        float* x4 = (float*)tile.Row(4);
+        float* x5 = (float*)tile.Row(5);
         byte* w0 = tile.Vector(0, lanes);
         byte* w1 = tile.Vector(1, lanes);
         TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes));
@@ -209,7 +238,7 @@ internal static unsafe class GemmTiles<TLanes, TVector, TPanel>
         TVector s30 = TLanes.Load(tile.Start(3, 0, lanes)), s31 = TLanes.Load(tile.Start(3, 1, lanes));
         TVector s40 = TLanes.Load(tile.Start(4, 0, lanes)), s41 = TLanes.Load(tile.Start(4, 1, lanes));
         TVector s50 = TLanes.Load(tile.Start(5, 0, lanes)), s51 = TLanes.Load(tile.Start(5, 1, lanes));
-        nint inputs = (nint)tile.Pairs * 2;
+        nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
             TVector x;

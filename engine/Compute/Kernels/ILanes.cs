@@ -17,6 +17,8 @@ internal unsafe interface ILanes<TVector>
 
     static abstract TVector Broadcast(float* source);
 
+    static abstract TVector Multiply(TVector left, TVector right);
+
     /// <summary>left * right + addend with one rounding.</summary>
     static abstract TVector MultiplyAdd(TVector left, TVector right, TVector addend);
 
@@ -25,4 +27,27 @@ internal unsafe interface ILanes<TVector>
 
     /// <summary>The second bf16 of each of <see cref="Count"/> pairs.</summary>
     static abstract TVector SecondOfPairs(byte* pairs);
+}
+
+/// <summary>What products of int8 weights need of a vector width besides: integers as wide as its floats. Their sums are exact, so every order gives the same.</summary>
+/// <typeparam name="TVector">The vector of f32.</typeparam>
+/// <typeparam name="TInts">The vector of as many int32, each also read as a pair of int16.</typeparam>
+internal unsafe interface IIntegerLanes<TVector, TInts>
+    where TVector : unmanaged
+    where TInts : unmanaged
+{
+    /// <summary>As many pairs of int8 as there are lanes, each widened to a pair of int16.</summary>
+    static abstract TInts Pairs(byte* pairs);
+
+    /// <summary>One pair of int16 in every lane.</summary>
+    static abstract TInts BroadcastPair(byte* pair);
+
+    /// <summary>sum + the first of the weights' pair * the first of the inputs' + the second * the second.</summary>
+    static abstract TInts AddProducts(TInts sum, TInts weights, TInts inputs);
+
+    /// <summary>Rounded to the nearest, ties to even.</summary>
+    static abstract TVector ToFloats(TInts sums);
+
+    /// <summary>As many bf16 as there are lanes.</summary>
+    static abstract TVector BFloat16s(byte* source);
 }

@@ -24,7 +24,7 @@ public static class VectorWidths
         : VectorWidth.Scalar;
 }
 
-internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>
+internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>, IIntegerLanes<Vector512<float>, Vector512<int>>
 {
     public static int Count => 16;
 
@@ -38,6 +38,9 @@ internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>
     public static Vector512<float> Broadcast(float* source) => Vector512.Create(*source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Multiply(Vector512<float> left, Vector512<float> right) => left * right;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> MultiplyAdd(Vector512<float> left, Vector512<float> right, Vector512<float> addend) =>
         Vector512.FusedMultiplyAdd(left, right, addend);
 
@@ -46,9 +49,31 @@ internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> SecondOfPairs(byte* pairs) => (Vector512.Load((uint*)pairs) & Vector512.Create(0xFFFF0000u)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> Pairs(byte* pairs) => Avx512BW.IsSupported
+        ? Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)pairs)).AsInt32()
+        : Vector512.Create(Lanes8.Pairs(pairs), Lanes8.Pairs(pairs + 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> BroadcastPair(byte* pair) => Vector512.Create(*(int*)pair);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> AddProducts(Vector512<int> sum, Vector512<int> weights, Vector512<int> inputs) =>
+        Avx512BW.IsSupported
+            ? sum + Avx512BW.MultiplyAddAdjacent(weights.AsInt16(), inputs.AsInt16())
+            : sum + ((weights << 16) >> 16) * ((inputs << 16) >> 16) + (weights >> 16) * (inputs >> 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ToFloats(Vector512<int> sums) => Vector512.ConvertToSingle(sums);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> BFloat16s(byte* source) => Avx512F.IsSupported
+        ? (Avx512F.ConvertToVector512Int32(Vector256.Load((ushort*)source)) << 16).AsSingle()
+        : Vector512.Create(Lanes8.BFloat16s(source), Lanes8.BFloat16s(source + 16));
 }
 
-internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>
+internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>, IIntegerLanes<Vector256<float>, Vector256<int>>
 {
     public static int Count => 8;
 
@@ -62,6 +87,9 @@ internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>
     public static Vector256<float> Broadcast(float* source) => Vector256.Create(*source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Multiply(Vector256<float> left, Vector256<float> right) => left * right;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> left, Vector256<float> right, Vector256<float> addend) =>
         Vector256.FusedMultiplyAdd(left, right, addend);
 
@@ -70,9 +98,31 @@ internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> SecondOfPairs(byte* pairs) => (Vector256.Load((uint*)pairs) & Vector256.Create(0xFFFF0000u)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Pairs(byte* pairs) => Avx2.IsSupported
+        ? Avx2.ConvertToVector256Int16((sbyte*)pairs).AsInt32()
+        : Vector256.Create(Lanes4.Pairs(pairs), Lanes4.Pairs(pairs + 8));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> BroadcastPair(byte* pair) => Vector256.Create(*(int*)pair);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddProducts(Vector256<int> sum, Vector256<int> weights, Vector256<int> inputs) =>
+        Avx2.IsSupported
+            ? sum + Avx2.MultiplyAddAdjacent(weights.AsInt16(), inputs.AsInt16())
+            : sum + ((weights << 16) >> 16) * ((inputs << 16) >> 16) + (weights >> 16) * (inputs >> 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ToFloats(Vector256<int> sums) => Vector256.ConvertToSingle(sums);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> BFloat16s(byte* source) => Avx2.IsSupported
+        ? (Avx2.ConvertToVector256Int32((ushort*)source) << 16).AsSingle()
+        : Vector256.Create(Lanes4.BFloat16s(source), Lanes4.BFloat16s(source + 8));
 }
 
-internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>
+internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>, IIntegerLanes<Vector128<float>, Vector128<int>>
 {
     public static int Count => 4;
 
@@ -86,6 +136,9 @@ internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>
     public static Vector128<float> Broadcast(float* source) => Vector128.Create(*source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Multiply(Vector128<float> left, Vector128<float> right) => left * right;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> MultiplyAdd(Vector128<float> left, Vector128<float> right, Vector128<float> addend) =>
         Vector128.FusedMultiplyAdd(left, right, addend);
 
@@ -94,10 +147,28 @@ internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> SecondOfPairs(byte* pairs) => (Vector128.Load((uint*)pairs) & Vector128.Create(0xFFFF0000u)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Pairs(byte* pairs) => Vector128.WidenLower(Vector128.CreateScalar(*(long*)pairs).AsSByte()).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> BroadcastPair(byte* pair) => Vector128.Create(*(int*)pair);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> AddProducts(Vector128<int> sum, Vector128<int> weights, Vector128<int> inputs) =>
+        Sse2.IsSupported
+            ? sum + Sse2.MultiplyAddAdjacent(weights.AsInt16(), inputs.AsInt16())
+            : sum + ((weights << 16) >> 16) * ((inputs << 16) >> 16) + (weights >> 16) * (inputs >> 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ToFloats(Vector128<int> sums) => Vector128.ConvertToSingle(sums);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> BFloat16s(byte* source) => (Vector128.WidenLower(Vector128.CreateScalar(*(long*)source).AsUInt16()).AsInt32() << 16).AsSingle();
 }
 
 /// <summary>For machines whose vectors have no fused multiply-add.</summary>
-internal readonly unsafe struct Lanes1 : ILanes<float>
+internal readonly unsafe struct Lanes1 : ILanes<float>, IIntegerLanes<float, int>
 {
     public static int Count => 1;
 
@@ -111,6 +182,9 @@ internal readonly unsafe struct Lanes1 : ILanes<float>
     public static float Broadcast(float* source) => *source;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Multiply(float left, float right) => left * right;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MultiplyAdd(float left, float right, float addend) => MathF.FusedMultiplyAdd(left, right, addend);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -118,4 +192,19 @@ internal readonly unsafe struct Lanes1 : ILanes<float>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float SecondOfPairs(byte* pairs) => BitConverter.UInt32BitsToSingle(*(uint*)pairs & 0xFFFF0000u);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Pairs(byte* pairs) => ((sbyte)pairs[1] << 16) + (ushort)(sbyte)pairs[0];
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int BroadcastPair(byte* pair) => *(int*)pair;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int AddProducts(int sum, int weights, int inputs) => sum + (short)weights * (short)inputs + (weights >> 16) * (inputs >> 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float ToFloats(int sums) => sums;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float BFloat16s(byte* source) => BitConverter.UInt32BitsToSingle((uint)*(ushort*)source << 16);
 }

@@ -31,6 +31,43 @@ public static class ReferenceKernels
         return outputs;
     }
 
+    /// <summary>
+    /// The same with weights in int8 and inputs in int16, in groups of 32 inputs with a scale each. A weight's scale is its group's largest over 127,
+    /// rounded to bf16; an input's the power of two that brings its group's largest into [2^14, 2^15). Sums of a group are exact, then
+    /// sum + group's sum * (input's scale * weight's scale), one fused multiply-add after the other in ascending order of the groups.
+    /// </summary>
+    public static float[] MultiplyInt8(float[] inputs, float[] weights, float[] bias, int rows, int inputCount, int outputCount)
+    {
+        const int Group = 32;
+        var outputs = new float[rows * outputCount];
+        for (int row = 0; row < rows; row++)
+        {
+            for (int output = 0; output < outputCount; output++)
+            {
+                float sum = bias[output];
+                for (int first = 0; first < inputCount; first += Group)
+                {
+                    int count = Math.Min(Group, inputCount - first);
+                    var x = inputs.AsSpan(row * inputCount + first, count);
+                    var w = weights.AsSpan(output * inputCount + first, count);
+                    double xScale = Math.ScaleB(1, Math.Max(Math.ILogB(Largest(x)), -100) - 14);
+                    float wScale = NearestBFloat16(Largest(w) / 127);
+                    long exact = 0;
+                    for (int i = 0; i < count; i++)
+                    {
+                        exact += (long)Math.Min(Math.Round(x[i] / xScale), short.MaxValue) * (wScale == 0 ? 0 : (long)Math.Clamp(MathF.Round(w[i] / wScale), -127, 127));
+                    }
+
+                    sum = MathF.FusedMultiplyAdd(exact, (float)xScale * wScale, sum);
+                }
+
+                outputs[row * outputCount + output] = sum;
+            }
+        }
+
+        return outputs;
+    }
+
     /// <summary>weights * x + bias; weights are <c>[bias.Length, x.Length]</c>.</summary>
     public static double[] Multiply(double[] weights, double[] bias, double[] x)
     {
@@ -107,4 +144,24 @@ public static class ReferenceKernels
 
     public static double[] ActivateMultiply(Activation activation, double[] gate, double[] up) =>
         [.. gate.Zip(up, (g, u) => Activate(activation, g) * u)];
+
+    private static float Largest(ReadOnlySpan<float> values)
+    {
+        float largest = 0;
+        foreach (float value in values)
+        {
+            largest = Math.Max(largest, Math.Abs(value));
+        }
+
+        return largest;
+    }
+
+    /// <summary>Of the two bf16 around it the nearer one; of two as near the even one.</summary>
+    private static float NearestBFloat16(float value)
+    {
+        uint below = BitConverter.SingleToUInt32Bits(value) >> 16;
+        float low = BitConverter.UInt32BitsToSingle(below << 16), high = BitConverter.UInt32BitsToSingle((below + 1) << 16);
+        double down = (double)value - low, up = (double)high - value;
+        return down < up || (down == up && below % 2 == 0) ? low : high;
+    }
 }

@@ -3,7 +3,7 @@ namespace ScriptedServe.Host.Engines.Supervision;
 /// <summary>What a local engine is started with. Values pass to the engine's options of the same names.</summary>
 /// <param name="Listen">A unix socket's path, new for each launch.</param>
 /// <param name="SecretFile">Null: the user's own.</param>
-/// <param name="KvMemory">As given to <c>--kv-memory</c>; null leaves the engine's default.</param>
+/// <param name="Options">Further options, name and value, as <c>kv-memory</c>; the engine has its defaults for what is not among them.</param>
 internal sealed record EngineLaunch(
     string Id,
     IReadOnlyList<string> Labels,
@@ -11,10 +11,8 @@ internal sealed record EngineLaunch(
     string ModelFolder,
     string Device,
     int Threads,
-    string? KvMemory,
-    string? KvDataType,
-    string? PageTokens,
-    string? SecretFile);
+    string? SecretFile,
+    IReadOnlyList<(string Name, string Value)> Options);
 
 /// <summary>Starts engine processes.</summary>
 internal interface IEngineLauncher

@@ -6,8 +6,9 @@ namespace ScriptedServe.Host.Engines.Supervision;
 
 /// <summary>What all local engines of a host have in common, from its options.</summary>
 /// <param name="SecretFile">The cluster's secret; null: the user's own, which engines find by themselves.</param>
+/// <param name="Options">Passed on to each engine, as in <see cref="EngineLaunch.Options"/>.</param>
 /// <param name="Devices">One an engine, in turns: <c>cpu</c>, or <c>cuda:0</c>, <c>cuda:1</c>.</param>
-internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? KvMemory, string? KvDataType, string? PageTokens, string? SecretFile);
+internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? SecretFile, IReadOnlyList<(string Name, string Value)> Options);
 
 /// <summary>The engines that this host starts, and the private folder of their sockets.</summary>
 internal sealed class LocalEngines : IAsyncDisposable
@@ -38,10 +39,8 @@ internal sealed class LocalEngines : IAsyncDisposable
                     local.ModelFolder,
                     device,
                     local.Threads,
-                    local.KvMemory,
-                    local.KvDataType,
-                    local.PageTokens,
-                    local.SecretFile),
+                    local.SecretFile,
+                    local.Options),
                 supervision,
                 time,
                 logger);

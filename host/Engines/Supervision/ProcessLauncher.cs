@@ -53,19 +53,9 @@ internal sealed class ProcessLauncher(EngineBinary binary) : IEngineLauncher
             arguments.AddRange(["--cluster-secret-file", secretFile]);
         }
 
-        if (launch.KvMemory is { } kvMemory)
+        foreach (var (name, value) in launch.Options)
         {
-            arguments.AddRange(["--kv-memory", kvMemory]);
-        }
-
-        if (launch.KvDataType is { } kvDataType)
-        {
-            arguments.AddRange(["--kv-dtype", kvDataType]);
-        }
-
-        if (launch.PageTokens is { } pageTokens)
-        {
-            arguments.AddRange(["--page-tokens", pageTokens]);
+            arguments.AddRange(["--" + name, value]);
         }
 
         return arguments;

@@ -31,11 +31,14 @@ public sealed class DeterminismTests
     public void Results_do_not_depend_on_the_vector_width(string name)
     {
         var prompts = Prompts(name).Where(prompt => prompt.Length < 40).ToArray();
-        var expected = RunTokenByToken(name, prompts, VectorWidth.Scalar, KvDataType.Float32);
-        foreach (var width in Enum.GetValues<VectorWidth>())
+        foreach (var weights in new[] { WeightFormat.Auto, WeightFormat.Int8 })
         {
-            var options = new CpuRunnerOptions { Threads = 2, PageTokens = 16, MaxBatchTokens = 200, VectorWidth = width };
-            AssertSame(expected, Run(name, prompts, options, new Random(1)), $"{width}");
+            var expected = RunTokenByToken(name, prompts, VectorWidth.Scalar, KvDataType.Float32, weights);
+            foreach (var width in Enum.GetValues<VectorWidth>())
+            {
+                var options = new CpuRunnerOptions { Weights = weights, Threads = 2, PageTokens = 16, MaxBatchTokens = 200, VectorWidth = width };
+                AssertSame(expected, Run(name, prompts, options, new Random(1)), $"{width}, {weights}");
+            }
         }
     }
 
@@ -44,6 +47,9 @@ public sealed class DeterminismTests
     /// something is summed changes this hash, and makes KV of the versions before and after it differ.
     /// </summary>
     [Theory]
+    [InlineData("qwen3-f32", 58, KvDataType.Float32, "6ff99a0050c90311", WeightFormat.Int8)]
+    [InlineData("gemma2-bf16", 58, KvDataType.Float32, "bfb8985cb1e1654c", WeightFormat.Int8)]
+    [InlineData("qwen3moe-bf16", 58, KvDataType.Float32, "966b7fc6ea159dcf", WeightFormat.Int8)]
     [InlineData("mistral-f16-swa", 64, KvDataType.Float32, "c56d11e3ed85b8f8")]
     [InlineData("mistral-f16-swa", 64, KvDataType.BFloat16, "a78ef3f487fbb0e0")]
     [InlineData("mistral-f16-swa", 64, KvDataType.Float16, "976d45cdf42d6329")]
@@ -54,10 +60,10 @@ public sealed class DeterminismTests
     [InlineData("gemma3-nested-bf16", 58, KvDataType.Float32, "8ed3cbfa9e5ebf72")]
     [InlineData("phi3-longrope-f32", 58, KvDataType.Float32, "97a202a408acb602")]
     [InlineData("qwen3moe-bf16", 58, KvDataType.Float32, "7bb063a612a25c8f")]
-    public void Logits_are_the_same_bits_on_every_machine(string name, int length, KvDataType kvType, string hash)
+    public void Logits_are_the_same_bits_on_every_machine(string name, int length, KvDataType kvType, string hash, WeightFormat weights = WeightFormat.Auto)
     {
         int[] prompt = GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt).First(prompt => prompt.Length == length);
-        var results = Run(name, [prompt], new CpuRunnerOptions { Threads = 1, MaxBatchTokens = 64, KvDataType = kvType }, new Random(0));
+        var results = Run(name, [prompt], new CpuRunnerOptions { Weights = weights, Threads = 1, MaxBatchTokens = 64, KvDataType = kvType }, new Random(0));
         var last = results[0].Logits[prompt.Length - 1];
         Assert.Equal(hash, Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<float>(last)))[..16]);
     }
@@ -66,9 +72,9 @@ public sealed class DeterminismTests
     private static int[][] Prompts(string name) => [.. GoldenModels.Cases(name).Cases.Select(golden => golden.Prompt).Take(5)];
 
     /// <summary>The plainest arrangement: one sequence at a time, one token a step, one thread.</summary>
-    private static Results[] RunTokenByToken(string name, int[][] prompts, VectorWidth width, KvDataType kvType)
+    private static Results[] RunTokenByToken(string name, int[][] prompts, VectorWidth width, KvDataType kvType, WeightFormat weights = WeightFormat.Auto)
     {
-        var options = new CpuRunnerOptions { Threads = 1, PageTokens = 16, MaxBatchTokens = 1, VectorWidth = width, KvDataType = kvType };
+        var options = new CpuRunnerOptions { Weights = weights, Threads = 1, PageTokens = 16, MaxBatchTokens = 1, VectorWidth = width, KvDataType = kvType };
         using var runner = CpuModelRunner.Load(GoldenModels.Folder(name), options);
         var (pool, sequences) = PagedSequence.Deal(runner.Layout, prompts, 0, new Random(0));
         using (pool)

@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.Engine.Compute.Reference;
 using ScriptedServe.KvTransport;
 using Xunit.Abstractions;
@@ -94,6 +95,92 @@ public sealed class GoldenTests(ITestOutputHelper output)
         }
 
         output.WriteLine($"{name}: reference decoder, largest difference {_largest:E1}");
+    }
+
+    /// <summary>
+    /// What rounding weights costs the one model here that has learned something, where each prompt is continued by the expected ids. (Random weights tell
+    /// little: their logits are large, and nothing in them was trained to withstand noise.)
+    /// </summary>
+    [Fact]
+    public void Int8_weights_give_log_probabilities_near_the_expected_ones()
+    {
+        const string Name = "storyteller";
+        var (_, cases) = GoldenModels.Cases(Name);
+        using var runner = CpuModelRunner.Load(GoldenModels.Folder(Name), new CpuRunnerOptions { Weights = WeightFormat.Int8, Threads = 2, MaxBatchTokens = 160 });
+        var differences = new List<double>();
+        foreach (var golden in cases)
+        {
+            var logits = Teach(runner, [.. golden.Prompt, .. golden.ExpectedIds]);
+            for (int i = 0; i < golden.ExpectedIds.Length; i++)
+            {
+                var logProbabilities = LogSoftmax(logits[golden.Prompt.Length - 1 + i]);
+                differences.AddRange(golden.Top[i].Select(top => Math.Abs(top.LogProbability - logProbabilities[top.Id])));
+            }
+        }
+
+        output.WriteLine($"{Name} in int8: {differences.Count} log-probabilities, mean difference {differences.Average():E1}, largest {differences.Max():E1}");
+        Assert.InRange(differences.Average(), 1e-4, 0.04);
+        Assert.InRange(differences.Max(), 1e-4, 0.4);
+    }
+
+    /// <summary>Rounding the weights is all that int8 does: the same model with its weights rounded beforehand, computed in f32, gives the same but for rounding errors of the inputs.</summary>
+    [Theory]
+    [InlineData("llama-f32")]
+    [InlineData("gemma3-f32")]
+    [InlineData("phi3-longrope-f32")]
+    [InlineData("qwen3moe-f32")]
+    [InlineData("mixtral-f32")]
+    public void Int8_weights_compute_what_f32_ones_of_the_same_values_do(string name)
+    {
+        using var folder = ModelFolder.CopyOf(name);
+        folder.EditMatrices(RoundToInt8);
+        using var int8 = CpuModelRunner.Load(GoldenModels.Folder(name), new CpuRunnerOptions { Weights = WeightFormat.Int8, Threads = 2, MaxBatchTokens = 160 });
+        using var rounded = CpuModelRunner.Load(folder.Path, new CpuRunnerOptions { Threads = 2, MaxBatchTokens = 160 });
+        foreach (var golden in GoldenModels.Cases(name).Cases.Where(golden => golden.Prompt.Length < 70))
+        {
+            var (expected, actual) = (Teach(rounded, golden.Prompt), Teach(int8, golden.Prompt));
+            for (int position = 0; position < golden.Prompt.Length; position++)
+            {
+                var (left, right) = (LogSoftmax(expected[position]), LogSoftmax(actual[position]));
+                int best = Array.IndexOf(left, left.Max());
+                Compare(left[best], right[best], 0.004);
+            }
+        }
+
+        output.WriteLine($"{name}: int8 against f32 of the same values, largest difference {_largest:E1}");
+    }
+
+    private static void RoundToInt8(string name, Span<float> row)
+    {
+        if (name.EndsWith(".gate.weight", StringComparison.Ordinal))
+        {
+            return;
+        }
+
+        for (int group = 0; group < row.Length; group += 32)
+        {
+            var values = row[group..Math.Min(row.Length, group + 32)];
+            float scale = BFloat16.ToSingle(BFloat16.Round(values.ToArray().Max(Math.Abs) / 127));
+            foreach (ref float value in values)
+            {
+                value = scale * MathF.Round(value / scale);
+            }
+        }
+    }
+
+    /// <summary>Logits of every position.</summary>
+    private static Dictionary<int, float[]> Teach(CpuModelRunner runner, int[] tokens)
+    {
+        var (pool, sequences) = PagedSequence.Deal(runner.Layout, [tokens], 0, new Random(1));
+        using (pool)
+        {
+            while (sequences[0].Left > 0)
+            {
+                PagedSequence.Step(runner, pool, [(sequences[0], 1, true)]);
+            }
+
+            return sequences[0].Logits;
+        }
     }
 
     private void Compare(double expected, double actual, double tolerance)

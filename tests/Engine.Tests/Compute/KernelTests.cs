@@ -16,58 +16,53 @@ public sealed unsafe class KernelTests
     {
         var random = new Random(7);
         var kernels = GemmKernels.For(width);
-        for (int trial = 0; trial < 60; trial++)
+        for (int trial = 0; trial < 90; trial++)
         {
             int rows = random.Next(3) == 0 ? random.Next(12, 40) : random.Next(1, 12);
             int inputs = random.Next(3) == 0 ? random.Next(250, 600) : random.Next(1, 70);
             int outputs = random.Next(1, 100);
-            bool half = random.Next(2) == 0;
+            var format = (PanelFormat)(trial % 3);
             float[] weights = Randoms(random, outputs * inputs);
-            if (half)
+            if (format == PanelFormat.BFloat16)
             {
-                weights = [.. weights.Select(value => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0xFFFF0000))];
+                weights = [.. weights.Select(Truncated)];
             }
 
             float[] x = Randoms(random, rows * inputs);
             float[] bias = Randoms(random, outputs);
-            using var matrix = Pack(weights, bias, outputs, inputs, half);
-            Assert.Equal(half ? PanelFormat.BFloat16 : PanelFormat.Float32, matrix.Format);
+            using var matrix = Pack(weights, bias, outputs, inputs, format);
+            Assert.Equal(format, matrix.Format);
+            Assert.Equal(
+                format == PanelFormat.Int8
+                    ? ReferenceKernels.MultiplyInt8(x, weights, bias, rows, inputs, outputs)
+                    : ReferenceKernels.MultiplyChain(x, weights, bias, rows, inputs, outputs),
+                Multiply(kernels, matrix, x, rows, random));
+        }
+    }
 
-            int stride = (inputs + 15) / 16 * 16;
-            using var padded = NativeBuffer.OfFloats(rows * stride);
-            for (int row = 0; row < rows; row++)
-            {
-                x.AsSpan(row * inputs, inputs).CopyTo(new Span<float>(padded.Floats + row * stride, inputs));
-            }
+    [Theory]
+    [MemberData(nameof(Widths))]
+    public void Products_with_int8_weights_are_exact_for_every_size_of_numbers(VectorWidth width)
+    {
+        var random = new Random(17);
+        const int Rows = 9, Inputs = 80, Outputs = 20;
+        for (int trial = 0; trial < 20; trial++)
+        {
+            // Groups of all sizes from denormal to huge, some of them zero.
+            float Sized(float value, int group) => value * (float)Math.ScaleB(1, new Random(trial * 100 + group).Next(-60, 61));
+            float[] weights = [.. Randoms(random, Outputs * Inputs).Select((value, i) => i / 32 % 5 == 0 ? 0 : Sized(value, i / 32 % 7))];
+            float[] x = [.. Randoms(random, Rows * Inputs).Select((value, i) => i / 32 % 4 == 0 ? 0 : Sized(value, i / 32 % 9))];
+            x[0] = float.Epsilon;
+            x[40] = -1.9999999f;
+            x[72] = 3e38f;
+            float[] bias = Randoms(random, Outputs);
+            using var matrix = Pack(weights, bias, Outputs, Inputs, PanelFormat.Int8);
+            Assert.Equal(ReferenceKernels.MultiplyInt8(x, weights, bias, Rows, Inputs, Outputs), Multiply(GemmKernels.For(width), matrix, x, Rows, random));
 
-            // Exact outputs: the element after the last one must survive.
-            var actual = new float[rows * outputs + 1];
-            actual[^1] = 12345f;
-            fixed (float* pointer = actual)
-            {
-                int split = random.Next(0, matrix.PanelCount);
-                foreach (var (first, count) in new[] { (0, split), (split, matrix.PanelCount - split) })
-                {
-                    if (count > 0)
-                    {
-                        kernels.Multiply(new GemmBlock
-                        {
-                            Matrix = matrix,
-                            Inputs = padded.Floats,
-                            InputStride = stride,
-                            Rows = rows,
-                            FirstPanel = first,
-                            Panels = count,
-                            Outputs = pointer,
-                            OutputStride = outputs,
-                            ExactOutputs = true,
-                        });
-                    }
-                }
-            }
-
-            Assert.Equal(ReferenceKernels.MultiplyChain(x, weights, bias, rows, inputs, outputs), actual[..^1]);
-            Assert.Equal(12345f, actual[^1]);
+            x[^1] = trial % 2 == 0 ? float.NaN : float.NegativeInfinity;
+            float[] broken = Multiply(GemmKernels.For(width), matrix, x, Rows, random);
+            Assert.All(broken[^Outputs..], value => Assert.True(float.IsNaN(value)));
+            Assert.DoesNotContain(float.NaN, broken[..^Outputs]);
         }
     }
 
@@ -75,11 +70,11 @@ public sealed unsafe class KernelTests
     public void A_packed_matrix_gives_its_rows_back()
     {
         var random = new Random(3);
-        foreach (bool half in new[] { false, true })
+        foreach (var format in Enum.GetValues<PanelFormat>())
         {
-            float[] weights = [.. Randoms(random, 37 * 21).Select(value => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0xFFFF0000))];
-            using var matrix = Pack(weights, new float[37], 37, 21, half);
-            var row = new float[21];
+            float[] weights = [.. Randoms(random, 37 * 75).Select(Truncated)];
+            using var matrix = Pack(weights, new float[37], 37, 75, format);
+            var row = new float[75];
             for (int output = 0; output < 37; output++)
             {
                 fixed (float* pointer = row)
@@ -87,9 +82,26 @@ public sealed unsafe class KernelTests
                     matrix.ReadRow(output, pointer);
                 }
 
-                Assert.Equal(weights[(output * 21)..((output + 1) * 21)], row);
+                for (int group = 0; group < 75; group += 32)
+                {
+                    var expected = weights.AsSpan(output * 75, 75)[group..Math.Min(75, group + 32)].ToArray();
+                    float step = format == PanelFormat.Int8 ? expected.Max(Math.Abs) / 127 : 0;
+                    Assert.All(expected, (value, i) => Assert.Equal(value, row[group + i], 0.504f * step));
+                }
             }
         }
+    }
+
+    [Fact]
+    public void Rounding_to_bf16_takes_the_nearest_and_keeps_finite_numbers_finite()
+    {
+        Assert.Equal(1f, BFloat16.ToSingle(BFloat16.Round(1.00390625f)));
+        Assert.Equal(1.015625f, BFloat16.ToSingle(BFloat16.Round(1.01171875f)));
+        Assert.Equal(-1.0078125f, BFloat16.ToSingle(BFloat16.Round(-1.004f)));
+        Assert.Equal(3.3895314e38f, BFloat16.ToSingle(BFloat16.Round(float.MaxValue)));
+        Assert.Equal(-3.3895314e38f, BFloat16.ToSingle(BFloat16.Round(float.MinValue)));
+        Assert.Equal(float.NegativeInfinity, BFloat16.ToSingle(BFloat16.Round(float.NegativeInfinity)));
+        Assert.True(float.IsNaN(BFloat16.ToSingle(BFloat16.Round(BitConverter.UInt32BitsToSingle(0x7f800001)))));
     }
 
     [Fact]
@@ -256,8 +268,58 @@ public sealed unsafe class KernelTests
         return output;
     }
 
-    private static PackedMatrix Pack(float[] weights, float[] bias, int outputs, int inputs, bool half)
+    private static float Truncated(float value) => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0xFFFF0000);
+
+    /// <summary>The product, computed in two blocks of panels.</summary>
+    private static float[] Multiply(GemmKernels kernels, PackedMatrix matrix, float[] x, int rows, Random random)
     {
+        int stride = (matrix.Inputs + 15) / 16 * 16;
+        bool int8 = matrix.Format == PanelFormat.Int8;
+        int rowBytes = int8 ? Int8Inputs.RowBytes(matrix.Inputs) : stride * sizeof(float);
+        using var padded = NativeBuffer.OfFloats(rows * stride);
+        using var groups = new NativeBuffer(rows * rowBytes);
+        for (int row = 0; row < rows; row++)
+        {
+            x.AsSpan(row * matrix.Inputs, matrix.Inputs).CopyTo(new Span<float>(padded.Floats + row * stride, matrix.Inputs));
+            if (int8)
+            {
+                Int8Inputs.Write(padded.Floats + row * stride, matrix.Inputs, groups.Pointer + row * rowBytes);
+            }
+        }
+
+        // Exact outputs: the element after the last one must survive.
+        var actual = new float[rows * matrix.Outputs + 1];
+        actual[^1] = 12345f;
+        fixed (float* pointer = actual)
+        {
+            int split = random.Next(0, matrix.PanelCount);
+            foreach (var (first, count) in new[] { (0, split), (split, matrix.PanelCount - split) })
+            {
+                if (count > 0)
+                {
+                    kernels.Multiply(new GemmBlock
+                    {
+                        Matrix = matrix,
+                        Inputs = int8 ? groups.Pointer : padded.Pointer,
+                        InputStride = rowBytes,
+                        Rows = rows,
+                        FirstPanel = first,
+                        Panels = count,
+                        Outputs = pointer,
+                        OutputStride = matrix.Outputs,
+                        ExactOutputs = true,
+                    });
+                }
+            }
+        }
+
+        Assert.Equal(12345f, actual[^1]);
+        return actual[..^1];
+    }
+
+    private static PackedMatrix Pack(float[] weights, float[] bias, int outputs, int inputs, PanelFormat format)
+    {
+        bool half = format == PanelFormat.BFloat16;
         ushort[] halves = [.. weights.Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))];
         fixed (float* pointer = weights, biasPointer = bias)
         fixed (ushort* halfPointer = halves)
@@ -269,7 +331,8 @@ public sealed unsafe class KernelTests
             return PackedMatrix.Pack(
                 [new TensorView(data, type, top, inputs), new TensorView(data + top * inputs * (half ? 2 : 4), type, outputs - top, inputs)],
                 [new TensorView((byte*)biasPointer, WeightType.Float32, 1, outputs)],
-                (panels, pack) => Enumerable.Range(0, panels).ToList().ForEach(pack));
+                (panels, pack) => Enumerable.Range(0, panels).ToList().ForEach(pack),
+                format == PanelFormat.Int8 ? format : null);
         }
     }
 

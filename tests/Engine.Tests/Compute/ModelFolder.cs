@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using ScriptedServe.Engine.Compute.Checkpoints;
@@ -63,6 +64,24 @@ internal sealed class ModelFolder : IDisposable
         System.IO.File.WriteAllBytes(File("model.safetensors"), bytes);
     }
 
+    /// <summary>Changes every matrix of model.safetensors, which is in F32, row by row.</summary>
+    public void EditMatrices(RowAction edit)
+    {
+        byte[] bytes = System.IO.File.ReadAllBytes(File("model.safetensors"));
+        int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        foreach (var (name, value) in JsonNode.Parse(bytes.AsSpan(8, length))!.AsObject().Where(entry => entry.Value!["shape"]?.AsArray().Count == 2))
+        {
+            var (columns, offsets) = ((int)value!["shape"]![1]!, value["data_offsets"]!);
+            var data = MemoryMarshal.Cast<byte, float>(bytes.AsSpan(8 + length)[(int)offsets[0]!..(int)offsets[1]!]);
+            for (; !data.IsEmpty; data = data[columns..])
+            {
+                edit(name, data[..columns]);
+            }
+        }
+
+        System.IO.File.WriteAllBytes(File("model.safetensors"), bytes);
+    }
+
     /// <summary>Replaces model.safetensors by this header and data.</summary>
     public void WriteFile(ReadOnlySpan<byte> header, ReadOnlySpan<byte> data)
     {
@@ -72,6 +91,8 @@ internal sealed class ModelFolder : IDisposable
     }
 
     public delegate void SpanAction(Span<byte> data);
+
+    public delegate void RowAction(string tensor, Span<float> row);
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
 

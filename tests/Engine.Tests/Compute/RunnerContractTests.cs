@@ -46,6 +46,36 @@ public sealed class RunnerContractTests : IDisposable
         Assert.Equal(same.Layout.ModelId[^16..], _runner.Layout.ModelId[^16..]);
     }
 
+    [Theory]
+    [InlineData("llama-f32", WeightFormat.Float32, true)]
+    [InlineData("llama-f32", WeightFormat.BFloat16, false)]
+    [InlineData("llama-f32", WeightFormat.Int8, false)]
+    [InlineData("qwen3-bf16", WeightFormat.Float32, true)]
+    [InlineData("qwen3-bf16", WeightFormat.BFloat16, true)]
+    [InlineData("qwen3-bf16", WeightFormat.Int8, false)]
+    public void Weights_that_are_rounded_have_another_layout_and_others_give_the_same_bits(string name, WeightFormat weights, bool same)
+    {
+        var slice = new StepSlice(new[] { 1, 2, 3, 4, 5 }, 0, new[] { 0 }, true);
+        var options = new CpuRunnerOptions { Threads = 2, MaxBatchTokens = 64 };
+        using var stored = CpuModelRunner.Load(GoldenModels.Folder(name), options);
+        using var kept = CpuModelRunner.Load(GoldenModels.Folder(name), options with { Weights = weights });
+        var logits = new[] { stored, kept }.Select(runner =>
+        {
+            using var pool = new TestKvPool(runner.Layout, 1);
+            var result = new float[runner.Model.VocabSize];
+            runner.Forward([slice], pool, result, null);
+            return result;
+        }).ToArray();
+        Assert.Equal(same, stored.Layout.Fingerprint.Equals(kept.Layout.Fingerprint));
+        Assert.Equal(same, logits[0].SequenceEqual(logits[1]));
+        if (!same)
+        {
+            // A pool filled by one is refused by the other.
+            using var pool = new TestKvPool(stored.Layout, 1);
+            Assert.Throws<ArgumentException>(() => kept.Forward([slice], pool, new float[kept.Model.VocabSize], null));
+        }
+    }
+
     [Fact]
     public void End_tokens_come_from_config_where_there_is_no_generation_config()
     {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Microsoft.Extensions.Configuration;
 using ScriptedServe.Contracts;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Options;
 using ScriptedServe.Tests.Support;
 
@@ -21,6 +22,8 @@ public sealed class EngineOptionsTests
         Assert.Equal((8, 7, 3L << 19, "me"), (options!.PageTokens, options.Limits.MaxSequences, options.KvMemoryBytes, options.EngineId));
         Assert.Equal(["prefill", "fast"], options.Labels);
         Assert.Equal("127.0.0.1:0", options.KvListen.ToString());
+        Assert.Equal(WeightFormat.Auto, options.Weights);
+        Assert.Equal(WeightFormat.Int8, Read("--weights int8").Options!.Weights);
         Assert.True(Directory.Exists(options.Model));
     }
 
@@ -28,19 +31,19 @@ public sealed class EngineOptionsTests
     public void Every_error_is_told_with_the_option_its_value_and_the_limit()
     {
         var (options, errors) = Read(
-            "--page-tokens 0 --kv-memory lots --model no-such --device gpu --listen ftp://x --max-wait 0 --threads many --kv-transport post --kv-dtype int4",
+            "--page-tokens 0 --kv-memory lots --model no-such --device gpu --listen ftp://x --max-wait 0 --threads many --kv-transport post --kv-dtype int4 --weights int4",
             new() { ["SCRIPTEDSERVE_MAX_BATCH_TOKENS"] = "3" });
         Assert.Null(options);
         foreach (var expected in new[]
         {
             "--page-tokens '0': a whole number from 1 to 4096", "--kv-memory 'lots'", "--model 'no-such'", "--device 'gpu'", "--listen 'ftp://x'",
-            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--kv-dtype 'int4': f32, bf16, f16 are known", "--max-batch-tokens 3 is less than --max-sequences 64",
+            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--kv-dtype 'int4': f32, bf16, f16 are known", "--weights 'int4': auto, f32, bf16 or int8", "--max-batch-tokens 3 is less than --max-sequences 64",
         })
         {
             Assert.Single(errors, error => error.StartsWith(expected, StringComparison.Ordinal));
         }
 
-        Assert.Equal(10, errors.Count);
+        Assert.Equal(11, errors.Count);
     }
 
     [Fact]

@@ -19,11 +19,12 @@ public sealed class OptionsTests
     public async Task The_command_line_beats_the_environment_which_beats_the_file()
     {
         var (_, options, _) = await RunAsync(
-            ["serve", "--port", "1"],
+            ["serve", "--port", "1", "--weights", "int8"],
             new() { ["SCRIPTEDSERVE_PORT"] = "2", ["SCRIPTEDSERVE_KV_MEMORY"] = "64MiB" },
             new() { ["ScriptedServe:Port"] = "3", ["ScriptedServe:KvMemory"] = "1GiB", ["ScriptedServe:Threads"] = "7" });
 
         Assert.Equal((1, "64MiB", 7), (options!.Port, options.KvMemory, options.Threads));
+        Assert.Equal([("kv-memory", "64MiB"), ("weights", "int8")], options.PassedOn);
     }
 
     [Fact]
@@ -41,7 +42,7 @@ public sealed class OptionsTests
     public async Task Every_bad_option_is_told_with_where_it_was_set_and_nothing_starts()
     {
         var (code, options, errors) = await RunAsync(
-            ["--port", "70000", "--device", "cpu,gpu", "--scripts", "/no/such/folder", "--engine", "ftp://x", "--router", "Mine", "--kv-dtype", "fp8"],
+            ["--port", "70000", "--device", "cpu,gpu", "--scripts", "/no/such/folder", "--engine", "ftp://x", "--router", "Mine", "--kv-dtype", "fp8", "--weights", "q4"],
             new() { ["SCRIPTEDSERVE_KV_MEMORY"] = "lots", ["SCRIPTEDSERVE_HOST"] = "0.0.0.0" },
             new() { ["ScriptedServe:CallTimeout"] = "-1" });
 
@@ -53,6 +54,7 @@ public sealed class OptionsTests
         Assert.Contains("--kv-dtype: 'fp8' is not f32, bf16 or f16.", errors, StringComparison.Ordinal);
         Assert.Contains("--router: 'Mine' is not a router's name", errors, StringComparison.Ordinal);
         Assert.Contains("--engine: 'ftp://x' is not an engine address", errors, StringComparison.Ordinal);
+        Assert.Contains("--weights: 'q4' is not auto, f32, bf16 or int8.", errors, StringComparison.Ordinal);
         Assert.Contains("SCRIPTEDSERVE_KV_MEMORY: 'lots' is not a size", errors, StringComparison.Ordinal);
         Assert.Contains("--host 0.0.0.0 can be reached from other machines", errors, StringComparison.Ordinal);
         Assert.Contains("ScriptedServe:CallTimeout in appsettings.json: '-1' is not a number of seconds", errors, StringComparison.Ordinal);

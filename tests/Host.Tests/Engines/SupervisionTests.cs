@@ -124,7 +124,7 @@ public sealed class SupervisionTests
     private static LocalEngines Local(FakeWorld world, FakeLauncher launcher, int count) => new(
         world.Fleet,
         launcher,
-        new LocalEngineSettings(count, "model", ["cpu"], 1, null, null, null, null),
+        new LocalEngineSettings(count, "model", ["cpu"], 1, null, []),
         new SupervisionSettings(),
         world.Time,
         NullLogger<LocalEngines>.Instance);
