@@ -40,7 +40,7 @@ public static class EngineProcess
         {
             return 0;
         }
-        catch (Exception e) when (e is ModelLoadException or IOException or SocketException or FormatException or ArgumentException or InvalidOperationException
+        catch (Exception e) when (e is ModelLoadException or IOException or SocketException or FormatException or ArgumentException or InvalidOperationException or PlatformNotSupportedException
             or UnauthorizedAccessException or OutOfMemoryException)
         {
             await errors.WriteLineAsync($"engine: {e.Message}");
@@ -134,6 +134,7 @@ public static class EngineProcess
         return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
         {
             Threads = options.Threads,
+            Processors = options.Processors,
             Weights = options.Weights,
             PageTokens = options.PageTokens,
             KvDataType = options.KvDataType,

@@ -41,7 +41,8 @@ public sealed unsafe class CpuModelRunner : IModelRunner
 
     /// <summary>Loads a model folder: config.json, generation_config.json if present, and the safetensors weights, all in this call.</summary>
     /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
-    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="ArgumentException">An option is out of range, or a processor that the process may not use.</exception>
+    /// <exception cref="PlatformNotSupportedException">Processors are given elsewhere than on Linux.</exception>
     public static CpuModelRunner Load(string folder, CpuRunnerOptions options)
     {
         options.Validate();
@@ -65,7 +66,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
             options.PageTokens,
             options.KvDataType);
 
-        var team = new WorkerTeam(options.Threads);
+        var team = new WorkerTeam(options.Threads, options.Processors);
         DecoderWeights? weights = null;
         try
         {
@@ -89,6 +90,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         _ = _rules.Check(slices, pool, logits);
+        _team.PinCaller();
         fixed (float* pointer = logits)
         {
             _step.Run(slices, pool, pointer, observer);

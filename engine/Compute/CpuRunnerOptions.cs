@@ -24,6 +24,12 @@ public sealed record CpuRunnerOptions
     /// <summary>Threads that compute, the caller's included. 1..256; default: one a processor.</summary>
     public int Threads { get; init; } = Math.Min(Environment.ProcessorCount, 256);
 
+    /// <summary>
+    /// One processor for each thread, which runs on it alone, the one that calls <see cref="IModelRunner.Forward"/> on the first; Linux only. Empty, the
+    /// default: threads go where the system puts them.
+    /// </summary>
+    public IReadOnlyList<int> Processors { get; init; } = [];
+
     /// <summary>Tokens of a KV page. 1..4096; default 16.</summary>
     public int PageTokens { get; init; } = 16;
 
@@ -65,6 +71,11 @@ public sealed record CpuRunnerOptions
         if (!Enum.IsDefined(Weights))
         {
             errors.Add($"{nameof(Weights)} {(int)Weights} is not a weight format");
+        }
+
+        if (Processors.Count != 0 && Processors.Count != Threads)
+        {
+            errors.Add($"{nameof(Processors)} are {Processors.Count}, for {Threads} {nameof(Threads)}");
         }
 
         if (errors.Count > 0)

@@ -41,6 +41,9 @@ public sealed record EngineOptions
 
     public required int Threads { get; init; }
 
+    /// <summary>One for each thread, or none.</summary>
+    public required IReadOnlyList<int> Processors { get; init; }
+
     public required IReadOnlyList<string> Labels { get; init; }
 
     /// <summary>Null: the user's own, made on first use.</summary>
@@ -64,6 +67,7 @@ public sealed record EngineOptions
         var maxSequences = reader.Number(EngineSettings.MaxSequences, 64, 1, 4096);
         var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
         var maxLease = reader.Parse(EngineSettings.MaxLease, "3600", text => (TimeSpan?)ParseSeconds(text)) ?? default;
+        var processors = reader.Parse(EngineSettings.Processors, null, ProcessorList.Parse) ?? [];
         var defaultLease = new EngineLimits().DefaultLease;
         var options = new EngineOptions
         {
@@ -89,7 +93,8 @@ public sealed record EngineOptions
                 DefaultLease = maxLease < defaultLease ? maxLease : defaultLease,
                 SendTimeout = reader.Parse(EngineSettings.SendTimeout, "30", text => (TimeSpan?)ParseSeconds(text)) ?? default,
             },
-            Threads = reader.Number(EngineSettings.Threads, Math.Min(Environment.ProcessorCount, 256), 1, 256),
+            Threads = reader.Number(EngineSettings.Threads, processors.Count > 0 ? processors.Count : Math.Min(Environment.ProcessorCount, 256), 1, 256),
+            Processors = processors,
             Labels = reader.Many(EngineSettings.Label, text => text.Length is > 0 and <= 128 ? text : throw new FormatException("a label has 1 to 128 characters")),
             ClusterSecretFile = reader.Parse(EngineSettings.ClusterSecretFile, null, Path.GetFullPath),
             EngineId = reader.Parse(EngineSettings.EngineId, "engine-" + randomDigits(), text =>
@@ -97,6 +102,7 @@ public sealed record EngineOptions
             ParentPid = reader.Parse(EngineSettings.ParentPid, null, text => (int?)ParseWhole(text, 1, int.MaxValue)),
         };
         reader.Check(maxBatchTokens >= maxSequences, $"--max-batch-tokens {maxBatchTokens} is less than --max-sequences {maxSequences}: each decoding sequence takes a token of every step");
+        reader.Check(processors.Count == 0 || processors.Count == options.Threads, $"--threads {options.Threads} differs from the {processors.Count} processors of --cpus: leave it out");
         reader.Check(listen is not { SocketPath: { } path } || Encoding.UTF8.GetByteCount(path) <= 104, "--listen: the path, with .kv added for KV, is longer than the 107 bytes a unix socket may have");
         reader.Check(
             options.KvAdvertise is not null || kvListen is null || !(kvListen.Address.Equals(IPAddress.Any) || kvListen.Address.Equals(IPAddress.IPv6Any)),

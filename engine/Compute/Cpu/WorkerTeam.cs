@@ -17,6 +17,7 @@ internal sealed class WorkerTeam : IDisposable
     private const int ClaimsPerThread = 4;
 
     private readonly Thread[] _threads;
+    private readonly IReadOnlyList<int> _processors;
     private readonly object _workGate = new();
     private readonly object _doneGate = new();
 
@@ -26,11 +27,25 @@ internal sealed class WorkerTeam : IDisposable
     private int _callerParked;
     private int _stopping;
     private ExceptionDispatchInfo? _failure;
+    private Thread? _pinnedCaller;
+    private int _sleeps;
 
     /// <param name="threads">Threads that compute, the caller's included; at least 1.</param>
-    public WorkerTeam(int threads)
+    /// <param name="processors">
+    /// One for each thread, the caller's first: a thread runs on its processor alone. Empty for none: a team cannot know which processors other processes
+    /// have pinned their threads to, and two threads on one processor wait for each other, whatever the others do.
+    /// </param>
+    /// <exception cref="ArgumentException">A processor that the process may not use.</exception>
+    /// <exception cref="PlatformNotSupportedException">Processors are given elsewhere than on Linux.</exception>
+    public WorkerTeam(int threads, IReadOnlyList<int>? processors = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
+        _processors = processors ?? [];
+        if (_processors.Count > 0)
+        {
+            CheckProcessors(threads, _processors);
+        }
+
         _threads = new Thread[threads - 1];
         for (int i = 0; i < _threads.Length; i++)
         {
@@ -42,6 +57,22 @@ internal sealed class WorkerTeam : IDisposable
 
     /// <summary>Threads that compute, the caller's included: worker numbers are 0 (the caller) to this.</summary>
     public int Threads => _threads.Length + 1;
+
+    /// <summary>Workers that sleep until there is a loop; all of them soon after the last one.</summary>
+    public int SleepingWorkers => Volatile.Read(ref _parkedWorkers);
+
+    /// <summary>Times that a worker went to sleep.</summary>
+    public int Sleeps => Volatile.Read(ref _sleeps);
+
+    /// <summary>Puts the calling thread on the first processor, where it stays; does nothing without processors. For a thread whose work is to call <see cref="For"/>.</summary>
+    public void PinCaller()
+    {
+        if (_processors.Count > 0 && _pinnedCaller != Thread.CurrentThread)
+        {
+            ThreadAffinity.PinCallingThread(_processors[0]);
+            _pinnedCaller = Thread.CurrentThread;
+        }
+    }
 
     /// <summary>
     /// Runs <paramref name="body"/>(item, worker) for items 0..<paramref name="items"/> in any order and returns when all have ended.
@@ -103,8 +134,27 @@ internal sealed class WorkerTeam : IDisposable
 
     private bool HasWork => (uint)Volatile.Read(ref _shared.Unclaimed) != 0 || Volatile.Read(ref _stopping) != 0;
 
+    private static void CheckProcessors(int threads, IReadOnlyList<int> processors)
+    {
+        if (processors.Count != threads)
+        {
+            throw new ArgumentException($"{processors.Count} processors for {threads} threads", nameof(processors));
+        }
+
+        var usable = ThreadAffinity.OfProcess();
+        if (processors.FirstOrDefault(processor => !usable.Contains(processor), -1) is var missing and >= 0)
+        {
+            throw new ArgumentException($"processor {missing} is none of those that this process may use: {string.Join(',', usable)} (--cpus)", nameof(processors));
+        }
+    }
+
     private void Work(int worker)
     {
+        if (_processors.Count > 0)
+        {
+            ThreadAffinity.PinCallingThread(_processors[worker]);
+        }
+
         while (Volatile.Read(ref _stopping) == 0)
         {
             RunItems(worker);
@@ -180,6 +230,7 @@ internal sealed class WorkerTeam : IDisposable
         {
             // Announced before the last look, and For publishes before it looks for parked workers: one of the two sees the other.
             Interlocked.Increment(ref _parkedWorkers);
+            Interlocked.Increment(ref _sleeps);
             while (!HasWork)
             {
                 Monitor.Wait(_workGate);

@@ -5,7 +5,7 @@ using ScriptedServe.ComputeBenchmarks.Peer;
 using ScriptedServe.Engine.Compute.Cpu;
 using ScriptedServe.Engine.Compute.Kernels;
 
-// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | llama [key=value ...]; see README.md
+// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | neighbours FOLDER [threads] | llama [key=value ...]; see README.md
 try
 {
     switch (args)
@@ -16,11 +16,17 @@ try
         case ["model", var folder, ..]:
             WithLimits(args.Skip(2), (measure, team, bandwidth, _) => ModelBenchmark.Run(measure, folder, team.Threads, bandwidth));
             return 0;
+        case ["neighbours", var folder, ..]:
+            await NeighbourBenchmark.RunAsync(folder, ThreadsOf(args.Skip(2)));
+            return 0;
+        case ["decode", var folder, var count]:
+            NeighbourBenchmark.Decode(folder, ThreadsOf([count]));
+            return 0;
         case ["llama", ..]:
             await CompareAsync(Options.Parse(args.Skip(1)));
             return 0;
         default:
-            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads] or llama [key=value ...] is expected");
+            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads], neighbours FOLDER [threads] or llama [key=value ...] is expected");
     }
 }
 catch (Exception e) when (e is FormatException or InvalidOperationException)
@@ -30,10 +36,13 @@ catch (Exception e) when (e is FormatException or InvalidOperationException)
     return 1;
 }
 
+static int ThreadsOf(IEnumerable<string> arguments) =>
+    arguments.FirstOrDefault() is { } count ? int.Parse(count, CultureInfo.InvariantCulture) : Environment.ProcessorCount;
+
 static void WithLimits(IEnumerable<string> threads, Action<Measure, WorkerTeam, double, double> run)
 {
     var measure = new Measure(TimeProvider.System);
-    using var team = new WorkerTeam(threads.FirstOrDefault() is { } count ? int.Parse(count, CultureInfo.InvariantCulture) : Environment.ProcessorCount);
+    using var team = new WorkerTeam(ThreadsOf(threads));
     double bandwidth = MachineLimits.ReadBandwidth(measure, team, 256L << 20);
     double flops = MachineLimits.PeakFlops(measure, team);
     Console.WriteLine(string.Create(

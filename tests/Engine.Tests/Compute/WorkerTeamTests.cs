@@ -65,4 +65,72 @@ public sealed class WorkerTeamTests
         team.Dispose();
         Assert.Throws<ObjectDisposedException>(() => team.For(2, (_, _) => { }));
     }
+
+    [Fact]
+    public void Idle_workers_sleep_soon_and_stay_asleep()
+    {
+        using var team = new WorkerTeam(3);
+        using var neighbour = new WorkerTeam(2);
+        for (int round = 0; round < 5; round++)
+        {
+            team.For(30, (_, _) => { });
+            Assert.True(SpinWait.SpinUntil(() => team.SleepingWorkers == 2, TimeSpan.FromSeconds(30)));
+
+            // What others do wakes nobody: who was woken and found nothing would have gone to sleep once more.
+            int sleeps = team.Sleeps;
+            for (int loop = 0; loop < 100; loop++)
+            {
+                neighbour.For(20, (_, _) => Thread.SpinWait(100));
+            }
+
+            Assert.Equal((2, sleeps), (team.SleepingWorkers, team.Sleeps));
+        }
+    }
+
+    [LinuxFact]
+    public void Threads_of_a_pinned_team_run_on_their_processors_alone_and_threads_they_start_anywhere()
+    {
+        var usable = ThreadAffinity.OfProcess();
+        int[] processors = [.. Enumerable.Range(0, 3).Select(i => usable[^(1 + i % usable.Count)])];
+        using var team = new WorkerTeam(3, processors);
+        var seen = new IReadOnlyList<int>[3];
+        IReadOnlyList<int> started = [];
+
+        // The caller stays pinned: it is a thread of the test's own.
+        var caller = new Thread(() =>
+        {
+            team.PinCaller();
+            using var all = new Barrier(3);
+            team.For(3, (_, worker) =>
+            {
+                Assert.True(all.SignalAndWait(TimeSpan.FromSeconds(30)));
+                seen[worker] = ThreadAffinity.OfCallingThread();
+            });
+            var child = new Thread(() => started = ThreadAffinity.OfCallingThread());
+            child.Start();
+            child.Join();
+        });
+        caller.Start();
+        caller.Join();
+
+        Assert.All(seen, (set, worker) => Assert.Equal([processors[worker]], set));
+        Assert.Equal(usable, started);
+        Assert.Equal(usable, ThreadAffinity.OfProcess());
+    }
+
+    [LinuxFact]
+    public void A_processor_that_the_process_may_not_use_is_refused()
+    {
+        int missing = ThreadAffinity.OfProcess()[^1] + 1;
+        var error = Assert.Throws<ArgumentException>(() => new WorkerTeam(2, [0, missing]));
+        Assert.Contains($"processor {missing} is none of those that this process may use", error.Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => new WorkerTeam(2, [0]));
+    }
+}
+
+/// <summary>A fact about Linux.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class LinuxFactAttribute : FactAttribute
+{
+    public LinuxFactAttribute() => Skip = OperatingSystem.IsLinux() ? null : "threads are pinned on Linux only";
 }

@@ -71,6 +71,26 @@ public sealed class EngineOptionsTests
     }
 
     [Fact]
+    public void Listed_processors_say_how_many_threads_there_are()
+    {
+        var (options, errors) = Read("--cpus 1,4-6");
+        Assert.Empty(errors);
+        Assert.Equal([1, 4, 5, 6], options!.Processors);
+        Assert.Equal(4, options.Threads);
+        Assert.Empty(Read("--threads 3").Options!.Processors);
+    }
+
+    [Theory]
+    [InlineData("--cpus 0,1 --threads 3", "--threads 3 differs from the 2 processors of --cpus")]
+    [InlineData("--cpus 0,x", "--cpus '0,x': numbers from 0 to 1023")]
+    [InlineData("--cpus 0-2-4", "--cpus '0-2-4': numbers from 0 to 1023")]
+    [InlineData("--cpus 3-1", "--cpus '3-1': the range 3-1 ends before it begins")]
+    [InlineData("--cpus 0-3,2", "--cpus '0-3,2': processor 2 is listed twice")]
+    [InlineData("--cpus 0-1023", "--cpus '0-1023': 1024 processors are listed, at most 256")]
+    public void Processors_that_cannot_be_are_refused(string arguments, string expected) =>
+        Assert.StartsWith(expected, Assert.Single(Read(arguments).Errors), StringComparison.Ordinal);
+
+    [Fact]
     public void Engines_that_start_together_agree_on_one_secret_of_this_user_alone()
     {
         var folder = Directory.CreateTempSubdirectory("scriptedserve-test-");
