@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using ScriptedServe.ComputeBenchmarks.Peer;
+using ScriptedServe.Engine.Compute;
 
 namespace ScriptedServe.ComputeBenchmarks;
 
@@ -30,7 +31,7 @@ internal static class NeighbourBenchmark
     public static void Decode(string folder, int threads)
     {
         var time = TimeProvider.System;
-        using var ours = new OurModel(time, folder, threads, Generated, Generated);
+        using var ours = new OurModel(time, folder, WeightFormat.Auto, threads, Generated, Generated);
         _ = ours.Decode(1, Generated);
         Console.WriteLine("ready");
         _ = Console.ReadLine();

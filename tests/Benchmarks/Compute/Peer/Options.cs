@@ -38,7 +38,7 @@ internal sealed record Options
         ["folder", var value] => options with { Folder = value },
         ["own", var value] => options with { Own = bool.Parse(value) },
         _ => throw new FormatException(
-            $"'{argument}': rounds=N, repetitions=N, models=tiny,0.3b, weights=f32,bf16, threads=1,2, llama-bench=FILE, folder=DIR or own=true|false is expected"),
+            $"'{argument}': rounds=N, repetitions=N, models=tiny,0.3b, weights=f32,bf16,int8, threads=1,2, llama-bench=FILE, folder=DIR or own=true|false is expected"),
     });
 
     private static int Count(string value) =>

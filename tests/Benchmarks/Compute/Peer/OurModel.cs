@@ -17,10 +17,10 @@ internal sealed class OurModel : IDisposable
 
     /// <param name="prompt">Longest prompt.</param>
     /// <param name="generated">Most tokens that a sequence grows to in decode.</param>
-    public OurModel(TimeProvider time, string folder, int threads, int prompt, int generated)
+    public OurModel(TimeProvider time, string folder, WeightFormat weights, int threads, int prompt, int generated)
     {
         _time = time;
-        _runner = CpuModelRunner.Load(folder, new CpuRunnerOptions { Threads = threads, MaxBatchTokens = prompt });
+        _runner = CpuModelRunner.Load(folder, new CpuRunnerOptions { Threads = threads, Weights = weights, MaxBatchTokens = prompt });
         int PagesOf(int tokens) => (tokens + _runner.Layout.PageTokens - 1) / _runner.Layout.PageTokens;
         _promptTable = [.. Enumerable.Range(0, PagesOf(prompt))];
         _tables = [.. Enumerable.Range(0, MaxBatch).Select(i => Enumerable.Range(_promptTable.Length + i * PagesOf(generated), PagesOf(generated)).ToArray())];

@@ -29,7 +29,7 @@ internal sealed class OwnRatios(Options options, ModelFiles files, TimeProvider 
     {
         int generated = shape.Parameters < 50_000_000 ? 64 : 8;
         Samples single = new(), batch = new(), whole = new(), chunked = new();
-        using var ours = new OurModel(time, files.HuggingFace(shape, kind), threads, LongPrompt, generated);
+        using var ours = new OurModel(time, files.HuggingFace(shape, kind), kind.Ours, threads, LongPrompt, generated);
         ours.Decode(OurModel.MaxBatch, generated);
         ours.Decode(1, generated);
         ours.Prefill(Chunk, Chunk);

@@ -40,7 +40,7 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
     {
         int generated = shape.Parameters < 50_000_000 ? 256 : 24;
         Samples ourPrefill = new(), ourDecode = new(), theirPrefill = new(), theirDecode = new();
-        using var ours = new OurModel(time, files.HuggingFace(shape, kind), threads, Prompt, generated);
+        using var ours = new OurModel(time, files.HuggingFace(shape, kind), kind.Ours, threads, Prompt, generated);
         WarmUp(ours, generated);
         for (int round = 0; round < options.Rounds; round++)
         {
