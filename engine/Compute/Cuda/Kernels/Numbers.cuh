@@ -27,6 +27,7 @@ template <typename T> __device__ __forceinline__ unsigned pack(float first, floa
 template <typename T, typename Stored> struct Eight {
     static __device__ __forceinline__ uint4 load(const Stored* from) {
         unsigned words[4];
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             words[i] = pack<T>(to_float(from[2 * i]), to_float(from[2 * i + 1]));
         }

@@ -56,6 +56,7 @@ template <typename T, typename KV, int HeadStride>
 __device__ __forceinline__ void tile_scores(float (&scores)[4], const uint4* queries, const KV* low, const KV* high) {
     const uint4 nothing = make_uint4(0, 0, 0, 0);
     int c = threadIdx.x % 4;
+#pragma unroll
     for (int i = 0; i < 4; i++) {
         scores[i] = 0;
     }
@@ -78,6 +79,7 @@ __device__ __forceinline__ void add_values(DecodeState<HeadStride>& state, const
 #pragma unroll
     for (int chunk = 0; chunk < DecodeState<HeadStride>::ValueChunks; chunk++) {
         uint4 words[4];
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             bool inside = 64 * chunk + 8 * g < HeadStride && rows[i] != nullptr;
             words[i] = inside ? load_eight<T>(rows[i] + 64 * chunk + 8 * g) : make_uint4(0, 0, 0, 0);
@@ -94,6 +96,7 @@ __device__ __forceinline__ void add_values(DecodeState<HeadStride>& state, const
 
 /// The largest of both values over the lanes with the same c.
 __device__ __forceinline__ void largest_over_tokens(float (&values)[2]) {
+#pragma unroll
     for (int with = 4; with < WarpSize; with *= 2) {
         values[0] = fmaxf(values[0], __shfl_xor_sync(AllLanes, values[0], with));
         values[1] = fmaxf(values[1], __shfl_xor_sync(AllLanes, values[1], with));
@@ -101,7 +104,7 @@ __device__ __forceinline__ void largest_over_tokens(float (&values)[2]) {
 }
 
 /// Shared memory of paged_decode: of each warp, per head, the largest score, the sum of weights, and the weighted sum of values.
-constexpr int decode_shared_bytes(int headStride) { return DecodeWarps * TileHeads * (2 + headStride) * 4; }
+__host__ __device__ constexpr int decode_shared_bytes(int headStride) { return DecodeWarps * TileHeads * (2 + headStride) * 4; }
 
 /// sums [rows, heads, splits, headStride] and extremes [rows, heads, splits, 2] (largest score, sum of weights) of each split that has visible tokens; others are not written.
 /// Grid: (splits, kvHeads * ceil(Group / 8), rows); block: DecodeWarps * 32; shared memory: decode_shared_bytes.
@@ -137,6 +140,7 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
         };
         float scores[4];
         tile_scores<T, KV, HeadStride>(scores, query, row_of(tile + g, 0), row_of(tile + g + 8, 0));
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             int token = tile + g + i / 2 * 8;
             scores[i] = token >= begin && token < end ? score_of(scores[i], scale, softCap) : -infinity();
@@ -144,6 +148,7 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
         float most[2] = {fmaxf(scores[0], scores[2]), fmaxf(scores[1], scores[3])};
         largest_over_tokens(most);
         float weights[4];
+#pragma unroll
         for (int i = 0; i < 2; i++) {
             // A tile has a visible token, so this is finite.
             most[i] = fmaxf(state.largest[i], most[i]);
@@ -154,6 +159,7 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
             state.sum[i] = state.sum[i] * shrink + weights[i] + weights[2 + i];
 #pragma unroll
             for (int chunk = 0; chunk < DecodeState<HeadStride>::ValueChunks; chunk++) {
+#pragma unroll
                 for (int j = 0; j < 4; j++) {
                     state.values[chunk][j][i] *= shrink;
                     state.values[chunk][j][2 + i] *= shrink;
@@ -164,7 +170,9 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
         const KV* values[4] = {row_of(tile + 2 * c, 1), row_of(tile + 2 * c + 1, 1), row_of(tile + 2 * c + 8, 1), row_of(tile + 2 * c + 9, 1)};
         add_values<T, KV, HeadStride>(state, packed, values);
     }
+#pragma unroll
     for (int i = 0; i < 2; i++) {
+#pragma unroll
         for (int with = 4; with < WarpSize; with *= 2) {
             state.sum[i] += __shfl_xor_sync(AllLanes, state.sum[i], with);
         }
@@ -173,6 +181,7 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
     // [warps, 8][2] and [warps, 8][headStride].
     float* shares = reinterpret_cast<float*>(shared_memory);
     float* vectors = shares + DecodeWarps * TileHeads * 2;
+#pragma unroll
     for (int i = 0; i < 2; i++) {
         int slot = warp * TileHeads + 2 * c + i;
         if (g == 0) {
@@ -181,10 +190,13 @@ __global__ void __launch_bounds__(DecodeWarps * WarpSize) paged_decode(
         }
 #pragma unroll
         for (int chunk = 0; chunk < DecodeState<HeadStride>::ValueChunks; chunk++) {
-            for (int j = 0; 64 * chunk + 8 * g < HeadStride && j < 4; j++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
                 float* to = vectors + (size_t)slot * HeadStride + 64 * chunk + 8 * g + 2 * j;
-                to[0] = state.values[chunk][j][i];
-                to[1] = state.values[chunk][j][2 + i];
+                if (64 * chunk + 8 * g < HeadStride) {
+                    to[0] = state.values[chunk][j][i];
+                    to[1] = state.values[chunk][j][2 + i];
+                }
             }
         }
     }

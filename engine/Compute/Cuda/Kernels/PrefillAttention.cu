@@ -6,12 +6,12 @@
 constexpr int PrefillWarps = 4;
 constexpr int PrefillRows = 16 * PrefillWarps;
 
-constexpr int prefill_tile_tokens(int headStride) { return headStride > 128 ? 32 : 64; }
+__host__ __device__ constexpr int prefill_tile_tokens(int headStride) { return headStride > 128 ? 32 : 64; }
 
 /// Elements of a token in shared memory: whole steps of 16, and 8 more, so that the rows of a matrix lie in different banks.
-constexpr int prefill_row_elements(int headStride) { return (headStride + 15) / 16 * 16 + 8; }
+__host__ __device__ constexpr int prefill_row_elements(int headStride) { return (headStride + 15) / 16 * 16 + 8; }
 
-constexpr int prefill_shared_bytes(int headStride) { return 2 * prefill_tile_tokens(headStride) * prefill_row_elements(headStride) * 2; }
+__host__ __device__ constexpr int prefill_shared_bytes(int headStride) { return 2 * prefill_tile_tokens(headStride) * prefill_row_elements(headStride) * 2; }
 
 /// A run of rows of a step that belong to one sequence: row `firstRow` of the step is at `position`.
 struct PrefillSlice { int firstRow, count, position, pageBegin; };
@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
 
     // The lane's rows g and g + 8 of its warp's 16.
     int packed[2], visibleBegin[2], visibleEnd[2];
+#pragma unroll
     for (int i = 0; i < 2; i++) {
         packed[i] = own.begin + warp * 16 + g + 8 * i;
         int position = slice.position + packed[i] / Group;
@@ -66,6 +67,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
     unsigned query[KeySteps][4];
 #pragma unroll
     for (int step = 0; step < KeySteps; step++) {
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             int element = 16 * step + 2 * c + i / 2 * 8;
             bool inside = visibleEnd[i % 2] > 0 && element < HeadStride;
@@ -106,6 +108,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
         float most[2] = {-infinity(), -infinity()};
 #pragma unroll
         for (int t = 0; t < TokenTiles; t++) {
+#pragma unroll
             for (int i = 0; i < 4; i++) {
                 int token = tile + 8 * t + 2 * c + i % 2;
                 bool seen = token >= visibleBegin[i / 2] && token < visibleEnd[i / 2];
@@ -113,6 +116,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
                 most[i / 2] = fmaxf(most[i / 2], scores[t][i]);
             }
         }
+#pragma unroll
         for (int i = 0; i < 2; i++) {
             most[i] = fmaxf(most[i], __shfl_xor_sync(AllLanes, most[i], 1));
             most[i] = fmaxf(most[i], __shfl_xor_sync(AllLanes, most[i], 2));
@@ -122,6 +126,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
             float shrink = exp2f((largest[i] - base) * Log2E), sum = 0;
 #pragma unroll
             for (int t = 0; t < TokenTiles; t++) {
+#pragma unroll
                 for (int j = 2 * i; j < 2 * i + 2; j++) {
                     scores[t][j] = exp2f((scores[t][j] - base) * Log2E);
                     sum += scores[t][j];
@@ -159,6 +164,7 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
         __syncthreads();
     }
 
+#pragma unroll
     for (int i = 0; i < 2; i++) {
         weightSum[i] += __shfl_xor_sync(AllLanes, weightSum[i], 1);
         weightSum[i] += __shfl_xor_sync(AllLanes, weightSum[i], 2);

@@ -7,9 +7,11 @@ extern __shared__ __align__(16) unsigned char shared_memory[];
 
 constexpr int SkinnyWarps = 8;
 constexpr int SkinnyOutputs = 16;
+/// Steps of a warp whose weights are loaded at a time.
+constexpr int SkinnyAhead = 4;
 
 /// For ColumnTiles * 8 rows.
-constexpr int skinny_shared_bytes(int columnTiles) { return SkinnyWarps * columnTiles * SkinnyOutputs * 8 * 4; }
+__host__ __device__ constexpr int skinny_shared_bytes(int columnTiles) { return SkinnyWarps * columnTiles * SkinnyOutputs * 8 * 4; }
 
 /// outputs [rows, outputCount] = inputs [rows, inputCount] * weights [outputCount, inputCount]^T + bias (null: none). inputCount is a multiple of 8.
 /// Grid: (ceil(outputCount / 16), ceil(rows / (8 * ColumnTiles))); block: SkinnyWarps * 32; shared memory: skinny_shared_bytes.
@@ -23,20 +25,27 @@ __global__ void __launch_bounds__(SkinnyWarps * WarpSize) skinny_gemm(
     const T* high = firstOutput + g + 8 < outputCount ? weights + (size_t)(firstOutput + g + 8) * inputCount : nullptr;
 
     float sums[ColumnTiles][4] = {};
-#pragma unroll 4
-    for (int k = warp * 32; k < inputCount; k += SkinnyWarps * 32) {
-        int own = k + 8 * c;
-        bool inside = own < inputCount;
-        uint4 a = inside && low != nullptr ? load_eight<T>(low + own) : nothing;
-        uint4 b = inside && high != nullptr ? load_eight<T>(high + own) : nothing;
-        unsigned first[4] = {a.x, b.x, a.y, b.y}, second[4] = {a.z, b.z, a.w, b.w};
+    for (int k = warp * 32; k < inputCount; k += SkinnyAhead * SkinnyWarps * 32) {
+        // All loads before the first product: what is under way at a time is what hides the memory's latency.
+        uint4 a[SkinnyAhead], b[SkinnyAhead];
 #pragma unroll
-        for (int tile = 0; tile < ColumnTiles; tile++) {
-            int row = firstRow + 8 * tile + g;
-            uint4 x = inside && row < rows ? load_eight<T>(inputs + (size_t)row * inputCount + own) : nothing;
-            unsigned firstInput[2] = {x.x, x.y}, secondInput[2] = {x.z, x.w};
-            multiply_accumulate<T>(sums[tile], first, firstInput);
-            multiply_accumulate<T>(sums[tile], second, secondInput);
+        for (int i = 0; i < SkinnyAhead; i++) {
+            int own = k + i * SkinnyWarps * 32 + 8 * c;
+            a[i] = own < inputCount && low != nullptr ? load_eight<T>(low + own) : nothing;
+            b[i] = own < inputCount && high != nullptr ? load_eight<T>(high + own) : nothing;
+        }
+#pragma unroll
+        for (int i = 0; i < SkinnyAhead; i++) {
+            int own = k + i * SkinnyWarps * 32 + 8 * c;
+            unsigned first[4] = {a[i].x, b[i].x, a[i].y, b[i].y}, second[4] = {a[i].z, b[i].z, a[i].w, b[i].w};
+#pragma unroll
+            for (int tile = 0; tile < ColumnTiles; tile++) {
+                int row = firstRow + 8 * tile + g;
+                uint4 x = own < inputCount && row < rows ? load_eight<T>(inputs + (size_t)row * inputCount + own) : nothing;
+                unsigned firstInput[2] = {x.x, x.y}, secondInput[2] = {x.z, x.w};
+                multiply_accumulate<T>(sums[tile], first, firstInput);
+                multiply_accumulate<T>(sums[tile], second, secondInput);
+            }
         }
     }
 
@@ -44,6 +53,7 @@ __global__ void __launch_bounds__(SkinnyWarps * WarpSize) skinny_gemm(
     float* shares = reinterpret_cast<float*>(shared_memory);
 #pragma unroll
     for (int tile = 0; tile < ColumnTiles; tile++) {
+#pragma unroll
         for (int i = 0; i < 4; i++) {
             shares[((warp * ColumnTiles + tile) * SkinnyOutputs + g + i / 2 * 8) * 8 + 2 * c + i % 2] = sums[tile][i];
         }
