@@ -1,6 +1,8 @@
 // Attention of one token a sequence over its pages (split over the KV as in Flash-Decoding), on tensor cores: the query heads that share a key/value head are
 // the columns of one product, so KV is read once for all of them. Splits are runs of a fixed number of positions, counted from position 0, whatever else is in the
 // batch: a token's result has the same bits in every batch.
+#pragma once
+
 #include "Numbers.cuh"
 #include "Reduce.cuh"
 
