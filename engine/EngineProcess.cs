@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire.Server;
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Caching;
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Synthetic;
 using ScriptedServe.Engine.Options;
@@ -55,7 +56,7 @@ public static class EngineProcess
         // (1)
         var secret = options.ClusterSecretFile is { } file ? ClusterSecret.Read(file) : ClusterSecret.ReadOrCreate(ClusterSecret.DefaultPath);
         using var pace = new StepPace(time);
-        using var runner = LoadModel(options, pace);
+        using var runner = LoadModel(options, pace, errors, time);
 
         // (2)
         var pages = (int)Math.Min(int.MaxValue, options.KvMemoryBytes / runner.Layout.PageBytesAllLayers);
@@ -124,7 +125,7 @@ public static class EngineProcess
         return loop.Failed.IsCompleted ? Failed : 0;
     }
 
-    private static IModelRunner LoadModel(EngineOptions options, StepPace pace)
+    private static IModelRunner LoadModel(EngineOptions options, StepPace pace, TextWriter errors, TimeProvider time)
     {
         if (SyntheticModel.IsNamedBy(options.Model))
         {
@@ -136,6 +137,9 @@ public static class EngineProcess
             Threads = options.Threads,
             Processors = options.Processors,
             Weights = options.Weights,
+            WeightCache = options.WeightCache is { } folder
+                ? new WeightCache(folder, options.WeightCacheLimitBytes, time, line => errors.WriteLine($"engine: {line}"))
+                : null,
             PageTokens = options.PageTokens,
             KvDataType = options.KvDataType,
             MaxBatchTokens = options.Limits.MaxBatchTokens,

@@ -39,6 +39,9 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     /// <summary>Bytes of weights that computing one token with its logits reads: decode cannot be faster than reading them.</summary>
     public long WeightBytesPerToken => _weights.BytesPerToken;
 
+    /// <summary>The weights are mapped from the cache, so that processes have them in memory once together.</summary>
+    public bool WeightsShared => _weights.Shared;
+
     /// <summary>Loads a model folder: config.json, generation_config.json if present, and the safetensors weights, all in this call.</summary>
     /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
     /// <exception cref="ArgumentException">An option is out of range, or a processor that the process may not use.</exception>
@@ -58,8 +61,9 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         var endTokens = ReadEndTokens(folder, document, config.VocabSize);
         using var checkpoint = Checkpoint.Open(folder);
         var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens) { ShortContext = config.ShortContext };
+        string identity = CheckpointIdentity.Compute(document, checkpoint);
         var layout = new KvLayout(
-            $"{model.Id}-{CheckpointIdentity.Compute(document, checkpoint)}{Rounding(options.Weights, checkpoint)}",
+            $"{model.Id}-{identity}{Rounding(options.Weights, checkpoint)}",
             config.Layers,
             config.KvHeads,
             config.HeadStride,
@@ -70,7 +74,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         DecoderWeights? weights = null;
         try
         {
-            weights = DecoderWeights.Load(config, checkpoint, options.Weights, team);
+            weights = DecoderWeights.Load(config, checkpoint, options.Weights, team, options.WeightCache, identity);
             return new CpuModelRunner(model, config, layout, options, weights, team);
         }
         catch

@@ -47,6 +47,9 @@ public sealed record CpuRunnerOptions
     /// <summary>What weights are kept as. Default: as in the folder.</summary>
     public WeightFormat Weights { get; init; } = WeightFormat.Auto;
 
+    /// <summary>Where packed weights are kept for the next start and for other processes. Null, the default: nowhere.</summary>
+    public Caching.WeightCache? WeightCache { get; init; }
+
     /// <summary>Vector width of the matrix kernels; default: the machine's best. Changes speed, never results.</summary>
     public Kernels.VectorWidth VectorWidth { get; init; } = Kernels.VectorWidths.Best;
 

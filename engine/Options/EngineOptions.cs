@@ -14,12 +14,19 @@ namespace ScriptedServe.Engine.Options;
 /// <summary>How an engine process runs; <see cref="EngineSettings"/> says what each means.</summary>
 public sealed record EngineOptions
 {
+    private const string Off = "off";
+
     /// <summary>A folder that exists, or what <see cref="SyntheticModel.IsNamedBy"/> accepts and parses.</summary>
     public required string Model { get; init; }
 
     public required string Device { get; init; }
 
     public required WeightFormat Weights { get; init; }
+
+    /// <summary>Null: weights are not kept.</summary>
+    public string? WeightCache { get; init; }
+
+    public required long WeightCacheLimitBytes { get; init; }
 
     public required EngineAddress Listen { get; init; }
 
@@ -74,6 +81,8 @@ public sealed record EngineOptions
             Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
             Device = reader.Parse(EngineSettings.Device, "cpu", text => text == "cpu" ? text : throw new FormatException("this build computes on cpu only")) ?? "",
             Weights = reader.Parse(EngineSettings.Weights, "auto", text => (WeightFormat?)ParseWeights(text)) ?? default,
+            WeightCache = reader.Parse(EngineSettings.WeightCache, DefaultWeightCache(environment) ?? Off, text => text == Off ? null : Path.GetFullPath(text)),
+            WeightCacheLimitBytes = reader.Parse(EngineSettings.WeightCacheLimit, "64GiB", text => (long?)ParseSize(text)) ?? 0,
             Listen = listen!,
             KvListen = kvListen!,
             KvAdvertise = reader.Parse(EngineSettings.KvAdvertise, null, text => text),
@@ -125,6 +134,15 @@ public sealed record EngineOptions
         return Directory.Exists(text) ? Path.GetFullPath(text)
             : text.AsSpan().IndexOfAny('/', '\\') < 0 && Directory.Exists(builtIn) ? builtIn
             : throw new FormatException($"neither a folder, nor a model in {modelsFolder}, nor {SyntheticModel.Name}");
+    }
+
+    private static string? DefaultWeightCache(Func<string, string?> environment)
+    {
+        // The base directory specification wants relative ones ignored.
+        string? cache = environment("XDG_CACHE_HOME") is { Length: > 0 } set && Path.IsPathRooted(set) ? set
+            : environment("HOME") is { Length: > 0 } home && Path.IsPathRooted(home) ? Path.Combine(home, ".cache")
+            : null;
+        return cache is null ? null : Path.Combine(cache, "scriptedserve", "weights");
     }
 
     private static WeightFormat ParseWeights(string text) => text switch

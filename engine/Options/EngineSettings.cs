@@ -6,6 +6,8 @@ public static class EngineSettings
     public static readonly EngineSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or the name of a built-in one, or synthetic[:vocab=1024,context=8192,layers=2,kv-heads=1,head-dim=8,step-us=0,token-us=0]: no weights, made-up tokens, steps as long as asked for. Default: the built-in model.");
     public static readonly EngineSetting Device = new("device", "NAME", "What computes: cpu. Default: cpu.");
     public static readonly EngineSetting Weights = new("weights", "NAME", "What weights are kept as in memory: auto (as in the folder), f32, bf16, or int8 (8.5 bits a weight, in groups of 32). Engines that exchange KV need the same. Default: auto.");
+    public static readonly EngineSetting WeightCache = new("weight-cache", "DIR", "Folder in which packed weights are kept, for the next start and for all engines of this machine to have in memory once together; off for none. What was not used for 30 days is removed. Default: scriptedserve/weights in XDG_CACHE_HOME or ~/.cache.");
+    public static readonly EngineSetting WeightCacheLimit = new("weight-cache-limit", "SIZE", "Most bytes of that folder; what was not used for longest is removed first. Default: 64GiB.");
     public static readonly EngineSetting Listen = new("listen", "ADDRESS", "Where calls are taken: unix:PATH or http://HOST:PORT, port 0 for a free one. Default: http://127.0.0.1:8100. Other machines must present a token made from the cluster's secret.");
     public static readonly EngineSetting KvListen = new("kv-listen", "HOST:PORT", "Where KV of other machines is taken, port 0 for a free one. Default: the host of --listen, or 127.0.0.1, and a free port.");
     public static readonly EngineSetting KvAdvertise = new("kv-advertise", "HOST", "Name or address by which other machines reach --kv-listen. Default: its host. Needed where that is * or 0.0.0.0.");
@@ -29,7 +31,7 @@ public static class EngineSettings
 
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
-        Model, Device, Weights, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
+        Model, Device, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
         SendTimeout, Threads, Processors, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

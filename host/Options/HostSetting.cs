@@ -46,6 +46,8 @@ internal static class HostSettings
     public static readonly HostSetting KvDataType = new("kv-dtype", "TYPE", "What local engines keep keys and values as: f32, bf16 or f16. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
     public static readonly HostSetting Weights = new("weights", "NAME", "What local engines keep weights as in memory: auto (as in the folder), f32, bf16 or int8. Default: the engine's.");
+    public static readonly HostSetting WeightCache = new("weight-cache", "DIR", "Folder in which local engines keep packed weights, to have them in memory once together; off for none. Default: the engine's, in ~/.cache.");
+    public static readonly HostSetting WeightCacheLimit = new("weight-cache-limit", "SIZE", "Most bytes of that folder. Default: the engine's.");
     public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");
     public static readonly HostSetting Router = new("router", "NAME", "The router of requests that name none. Default: data_parallel.");
     public static readonly HostSetting Scripts = new("scripts", "DIR", "Folder of the routers' scripts. Default: ./scripts, else the nearest scripts/ above the program, else the copy beside it.");
@@ -105,7 +107,7 @@ internal static class HostSettings
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
-        Model, Engines, Engine, AlsoModel, Device, Threads, KvMemory, KvDataType, PageTokens, Weights, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
+        Model, Engines, Engine, AlsoModel, Device, Threads, KvMemory, KvDataType, PageTokens, Weights, WeightCache, WeightCacheLimit, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan,
         Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];

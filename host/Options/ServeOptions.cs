@@ -30,12 +30,20 @@ internal sealed record ServeOptions
 
     public string? Weights { get; init; }
 
+    public string? WeightCache { get; init; }
+
+    public string? WeightCacheLimit { get; init; }
+
     /// <summary>Options that local engines are given as they are here, where they are.</summary>
     public IReadOnlyList<(string Name, string Value)> PassedOn =>
     [
-        .. from passed in new[] { (HostSettings.KvMemory.Name, KvMemory), (HostSettings.KvDataType.Name, KvDataType), (HostSettings.PageTokens.Name, PageTokens), (HostSettings.Weights.Name, Weights) }
+        .. from passed in new[]
+           {
+               (HostSettings.KvMemory, KvMemory), (HostSettings.KvDataType, KvDataType), (HostSettings.PageTokens, PageTokens),
+               (HostSettings.Weights, Weights), (HostSettings.WeightCache, WeightCache), (HostSettings.WeightCacheLimit, WeightCacheLimit),
+           }
            where passed.Item2 is not null
-           select (passed.Name, passed.Item2),
+           select (passed.Item1.Name, passed.Item2),
     ];
 
     public string? ClusterSecretFile { get; init; }

@@ -54,6 +54,8 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             KvDataType = Matching(HostSettings.KvDataType, KvDataTypeName(), "f32, bf16 or f16"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
             Weights = Matching(HostSettings.Weights, WeightFormat(), "auto, f32, bf16 or int8"),
+            WeightCache = Text(HostSettings.WeightCache),
+            WeightCacheLimit = Matching(HostSettings.WeightCacheLimit, Size(), "a size such as 512MiB or 2GiB"),
             ClusterSecretFile = File(HostSettings.ClusterSecretFile),
             Router = Router() ?? defaults.Router,
             Scripts = Folder(HostSettings.Scripts),

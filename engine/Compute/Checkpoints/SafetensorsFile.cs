@@ -45,12 +45,13 @@ internal sealed unsafe class SafetensorsFile : IDisposable
     private readonly MemoryMappedViewAccessor _view;
     private readonly byte* _base;
 
-    private SafetensorsFile(string path, MemoryMappedFile mapping, MemoryMappedViewAccessor view, long length)
+    private SafetensorsFile(string path, MemoryMappedFile mapping, MemoryMappedViewAccessor view, FileInfo found)
     {
         Path = path;
         _mapping = mapping;
         _view = view;
-        Length = length;
+        Length = found.Length;
+        Changed = found.LastWriteTimeUtc;
         byte* pointer = null;
         view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
         _base = pointer + view.PointerOffset;
@@ -61,6 +62,9 @@ internal sealed unsafe class SafetensorsFile : IDisposable
     /// <summary>Bytes of the file.</summary>
     public long Length { get; }
 
+    /// <summary>When the file, or what a link of that name leads to, was changed last.</summary>
+    public DateTime Changed { get; }
+
     public IReadOnlyDictionary<string, TensorEntry> Tensors { get; private set; } = new Dictionary<string, TensorEntry>();
 
     /// <summary>Bytes of length field and header: where the data section begins.</summary>
@@ -70,17 +74,17 @@ internal sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="ModelLoadException">The file is missing, unreadable, truncated or its header is wrong.</exception>
     public static SafetensorsFile Open(string path)
     {
-        long length = ModelFile.Length(path, "a safetensors file");
-        if (length < LengthBytes + 2)
+        var found = ModelFile.Find(path, "a safetensors file");
+        if (found.Length < LengthBytes + 2)
         {
-            throw new ModelLoadException(path, "file", "a header length and a JSON header", $"{length} bytes");
+            throw new ModelLoadException(path, "file", "a header length and a JSON header", $"{found.Length} bytes");
         }
 
         SafetensorsFile file;
         try
         {
             var mapping = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-            file = new SafetensorsFile(path, mapping, mapping.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), length);
+            file = new SafetensorsFile(path, mapping, mapping.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), found);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

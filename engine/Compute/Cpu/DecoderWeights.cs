@@ -1,9 +1,10 @@
+using ScriptedServe.Engine.Compute.Caching;
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
-/// <summary>A model's weights in memory of this process, repacked for the kernels; the checkpoint can be closed after loading.</summary>
+/// <summary>A model's weights, repacked for the kernels; the checkpoint can be closed after loading.</summary>
 internal sealed class DecoderWeights : IDisposable
 {
     private readonly WeightLoader _owner;
@@ -39,14 +40,19 @@ internal sealed class DecoderWeights : IDisposable
     /// <summary>Some matrices are in int8.</summary>
     public bool Int8 => Output.Format == PanelFormat.Int8;
 
+    /// <summary>Other processes have the same physical memory for them.</summary>
+    public bool Shared { get; private init; }
+
+    /// <param name="cache">Null: packed into memory of this process.</param>
+    /// <param name="identity">Of the checkpoint, for the cache.</param>
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
-    public static DecoderWeights Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, WorkerTeam team)
+    public static DecoderWeights Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, WorkerTeam team, WeightCache? cache, string identity)
     {
-        var loader = new WeightLoader(checkpoint, format, team);
+        var loader = new WeightLoader(checkpoint, format);
         try
         {
             config = config with { Names = config.Names.In(checkpoint) };
-            return new DecoderWeights(loader, config, ScaleOfEmbeddings(config, checkpoint));
+            return new DecoderWeights(loader, config, ScaleOfEmbeddings(config, checkpoint)) { Shared = loader.Fill(cache, identity, team) };
         }
         catch
         {

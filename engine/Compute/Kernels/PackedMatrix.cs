@@ -4,24 +4,25 @@ namespace ScriptedServe.Engine.Compute.Kernels;
 
 /// <summary>
 /// A weight matrix <c>[outputs, inputs]</c> repacked into panels of 16 outputs, so that a vector holds neighbouring outputs and a dot
-/// product needs no sum across lanes. Outputs are padded to a multiple of 16 and inputs to whole units of the format, with zeros. Owns its memory.
+/// product needs no sum across lanes. Outputs are padded to a multiple of 16 and inputs to whole units of the format, with zeros.
 /// </summary>
 internal sealed unsafe class PackedMatrix : IDisposable
 {
     public const int PanelOutputs = 16;
 
-    private readonly NativeBuffer _panels;
-    private readonly NativeBuffer _bias;
+    /// <summary>Of the memory of a matrix.</summary>
+    public const int Alignment = 64;
 
-    private PackedMatrix(int outputs, int inputs, PanelFormat format)
+    private NativeBuffer? _owned;
+
+    /// <summary>A matrix without weights; see <see cref="Bind"/>.</summary>
+    public PackedMatrix(int outputs, int inputs, PanelFormat format)
     {
         Outputs = outputs;
         Inputs = inputs;
         Format = format;
         Geometry = PanelGeometry.Of(format);
         Units = Geometry.Units(inputs);
-        _panels = new NativeBuffer(PanelCount * PanelBytes);
-        _bias = NativeBuffer.OfFloats((long)PanelCount * PanelOutputs);
     }
 
     public int Outputs { get; }
@@ -42,12 +43,20 @@ internal sealed unsafe class PackedMatrix : IDisposable
     /// <summary>Bytes of weights that a product reads.</summary>
     public long Bytes => PanelCount * PanelBytes;
 
-    public byte* Panels => _panels.Pointer;
+    public int BiasBytes => PanelCount * PanelOutputs * sizeof(float);
+
+    /// <summary>Bytes of panels and bias, which follow each other.</summary>
+    public long MemoryBytes => Bytes + BiasBytes;
+
+    public byte* Panels { get; private set; }
 
     /// <summary>[outputs padded to 16], zero where there is no bias.</summary>
-    public float* Bias => _bias.Floats;
+    public float* Bias => (float*)(Panels + Bytes);
 
-    /// <summary>Packs matrices of equal width one below the other.</summary>
+    /// <summary>Gives it the weights that lie packed at an address aligned to <see cref="Alignment"/>; they must outlive it.</summary>
+    public void Bind(byte* memory) => Panels = memory;
+
+    /// <summary>Packs matrices of equal width one below the other, into memory that it owns.</summary>
     /// <param name="parts">Each <c>[rows, inputs]</c>; their rows become the outputs in this order.</param>
     /// <param name="biases">One vector a part, or empty for no bias.</param>
     /// <param name="forEachPanel">Runs an action for each of n panels, in parallel if it likes.</param>
@@ -57,6 +66,8 @@ internal sealed unsafe class PackedMatrix : IDisposable
     {
         var packing = new PanelPacking(parts, format ?? ExactFormat(parts));
         var matrix = new PackedMatrix(packing.Outputs, packing.Inputs, format ?? ExactFormat(parts));
+        matrix._owned = new NativeBuffer(matrix.MemoryBytes);
+        matrix.Bind(matrix._owned.Pointer);
         forEachPanel(matrix.PanelCount, panel => packing.Pack(panel, matrix.Panels + panel * matrix.PanelBytes));
         int output = 0;
         foreach (var bias in biases)
@@ -91,9 +102,5 @@ internal sealed unsafe class PackedMatrix : IDisposable
         }
     }
 
-    public void Dispose()
-    {
-        _panels.Dispose();
-        _bias.Dispose();
-    }
+    public void Dispose() => _owned?.Dispose();
 }

@@ -46,6 +46,30 @@ public sealed class EngineOptionsTests
         Assert.Equal(11, errors.Count);
     }
 
+    [Theory]
+    [InlineData("", "/home/me", null, "/home/me/.cache/scriptedserve/weights")]
+    [InlineData("", "/home/me", "/var/cache/me", "/var/cache/me/scriptedserve/weights")]
+    [InlineData("", "/home/me", "not/rooted", "/home/me/.cache/scriptedserve/weights")]
+    [InlineData("", null, null, null)]
+    [InlineData("--weight-cache off", "/home/me", null, null)]
+    [InlineData("--weight-cache /srv/weights", "/home/me", null, "/srv/weights")]
+    public void Weights_are_kept_in_the_users_cache_unless_told_otherwise(string arguments, string? home, string? cache, string? expected)
+    {
+        var environment = new Dictionary<string, string>();
+        foreach (var (name, value) in new[] { ("HOME", home), ("XDG_CACHE_HOME", cache) })
+        {
+            if (value is not null)
+            {
+                environment[name] = value;
+            }
+        }
+
+        var (options, errors) = Read(arguments, environment);
+        Assert.Empty(errors);
+        Assert.Equal((expected, 64L << 30), (options!.WeightCache, options.WeightCacheLimitBytes));
+        Assert.Equal(3L << 29, Read("--weight-cache-limit 1.5GiB").Options!.WeightCacheLimitBytes);
+    }
+
     [Fact]
     public void A_synthetic_model_takes_the_place_of_a_folder()
     {

@@ -86,6 +86,35 @@ public sealed class EngineProcessTests : IDisposable
     }
 
     [Fact]
+    public async Task Engines_of_a_machine_have_the_same_weights_in_memory_once()
+    {
+        _ = ClusterSecret.ReadOrCreate(SecretFile);
+        string cache = Path.Combine(_folder.FullName, "cache");
+        string[] arguments = ["--model", "storyteller", "--weights", "int8", "--weight-cache", cache];
+        var starts = new[] { "left", "right" }.Select(name => EngineUnderTest.StartAsync(SecretFile, [.. arguments, "--listen", $"unix:{_folder}/{name}.sock"])).ToArray();
+        using var left = await starts[0];
+        using var right = await starts[1];
+        using var alone = await EngineUnderTest.StartAsync(SecretFile, "--model", "storyteller", "--weights", "int8", "--listen", $"unix:{_folder}/alone.sock");
+
+        // Device, inode and path of the mapped file.
+        static string Mapped(EngineUnderTest engine) => string.Join(
+            "|",
+            File.ReadLines($"/proc/{engine.Process.Id}/maps").Where(line => line.EndsWith(".weights", StringComparison.Ordinal)).Select(line => string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[3..])));
+        Assert.Equal(Assert.Single(Directory.GetFiles(cache, "*.weights")), Mapped(left).Split(' ')[^1]);
+        Assert.Equal(Mapped(left), Mapped(right));
+        Assert.Equal("", Mapped(alone));
+
+        var generated = new List<Generated>();
+        foreach (var engine in new[] { left, right, alone })
+        {
+            generated.Add(await engine.Client.ReadAsync(Calls.Generate("same", [5, 6, 7, 8], Calls.Sampling(12, temperature: 1, seed: 3))));
+        }
+
+        Assert.Equal(generated[0].Tokens, generated[1].Tokens);
+        Assert.Equal(generated[0].Tokens, generated[2].Tokens);
+    }
+
+    [Fact]
     public async Task An_engine_ends_in_order_when_its_parent_does()
     {
         _ = ClusterSecret.ReadOrCreate(SecretFile);

@@ -19,12 +19,12 @@ public sealed class OptionsTests
     public async Task The_command_line_beats_the_environment_which_beats_the_file()
     {
         var (_, options, _) = await RunAsync(
-            ["serve", "--port", "1", "--weights", "int8"],
+            ["serve", "--port", "1", "--weights", "int8", "--weight-cache", "off"],
             new() { ["SCRIPTEDSERVE_PORT"] = "2", ["SCRIPTEDSERVE_KV_MEMORY"] = "64MiB" },
             new() { ["ScriptedServe:Port"] = "3", ["ScriptedServe:KvMemory"] = "1GiB", ["ScriptedServe:Threads"] = "7" });
 
         Assert.Equal((1, "64MiB", 7), (options!.Port, options.KvMemory, options.Threads));
-        Assert.Equal([("kv-memory", "64MiB"), ("weights", "int8")], options.PassedOn);
+        Assert.Equal([("kv-memory", "64MiB"), ("weights", "int8"), ("weight-cache", "off")], options.PassedOn);
     }
 
     [Fact]
