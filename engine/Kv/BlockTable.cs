@@ -10,9 +10,7 @@ public delegate void PageCopier(int from, int to);
 /// <param name="longContext">Its KV is that of a long sequence; see <see cref="PrefixCache"/>.</param>
 public sealed class BlockTable(PrefixCache cache, bool longContext = false)
 {
-    private readonly List<int> _pages = [];
-    private int[] _snapshot = [];
-    private bool _changed;
+    private readonly PageList _pages = new();
 
     // The node of the last page that Publish stored, and how many pages that is: publishing goes on from there.
     private CacheNode _published = cache.Root(longContext);
@@ -28,16 +26,11 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
     /// <summary>Positions the pages have room for.</summary>
     public int Capacity => _pages.Count * cache.PageTokens;
 
-    /// <summary>The pages as they are now; later changes of the table do not show in it.</summary>
-    public ReadOnlyMemory<int> Snapshot()
-    {
-        if (_changed)
-        {
-            (_snapshot, _changed) = ([.. _pages], false);
-        }
+    /// <summary>The pages. Valid until the table changes.</summary>
+    public ReadOnlyMemory<int> Pages => _pages.Memory;
 
-        return _snapshot;
-    }
+    /// <summary>Makes room in this table, not in the pool, so that growing to so many tokens allocates nothing.</summary>
+    public void Reserve(int tokens) => _pages.Reserve(PagesOf(tokens));
 
     /// <summary>Fills an empty table with the longest cached prefix of <paramref name="tokens"/>.</summary>
     /// <returns>Tokens matched; inside the last page if not a multiple of the page.</returns>
@@ -48,7 +41,6 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
             throw new InvalidOperationException("Only an empty block table can be matched");
         }
 
-        _changed = true;
         return cache.MatchAndRetain(tokens, _pages, IsLong);
     }
 
@@ -70,8 +62,7 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
         for (var index = _pages.Count - 1; index >= pages; index--)
         {
             cache.Pages.Release(_pages[index]);
-            _pages.RemoveAt(index);
-            _changed = true;
+            _pages.RemoveLast();
         }
 
         if (_publishedPages > pages)
@@ -93,7 +84,6 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
         {
             _ = cache.TryTake(out var page);
             _pages.Add(page);
-            _changed = true;
         }
 
         return true;
@@ -162,7 +152,7 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
     /// </summary>
     public void Discard()
     {
-        foreach (var page in _pages)
+        foreach (var page in _pages.Span)
         {
             cache.Discard(page);
         }
@@ -173,7 +163,9 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
     // Below a page that was discarded nothing is stored: its node is gone, and what continues it was computed from it.
     private bool CanPublishNext => (_publishedPages == 0 || !cache.IsDiscarded(_pages[_publishedPages - 1])) && !cache.IsDiscarded(_pages[_publishedPages]);
 
-    private int Missing(int tokens) => Math.Max(0, ((tokens + cache.PageTokens - 1) / cache.PageTokens) - _pages.Count);
+    private int Missing(int tokens) => Math.Max(0, PagesOf(tokens) - _pages.Count);
+
+    private int PagesOf(int tokens) => (tokens + cache.PageTokens - 1) / cache.PageTokens;
 
     private bool TryReplace(int index, PageCopier copy)
     {
@@ -194,7 +186,6 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
         }
 
         _pages[index] = own;
-        _changed = true;
         cache.Pages.Release(page);
         return true;
     }
@@ -203,12 +194,7 @@ public sealed class BlockTable(PrefixCache cache, bool longContext = false)
     {
         var page = _pages[index];
         var node = cache.Store(_published, tokens, ref page);
-        if (page != _pages[index])
-        {
-            _pages[index] = page;
-            _changed = true;
-        }
-
+        _pages[index] = page;
         return node;
     }
 }

@@ -21,8 +21,10 @@ public interface IPrefixCacheListener
 /// </remarks>
 public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCacheListener? listener = null)
 {
-    private readonly CacheNode _root = new(null, [], -1, PrefixHash.Root);
-    private readonly CacheNode _longRoot = new(null, [], -1, PrefixHash.LongRoot);
+    private readonly CacheNode _root = CacheNode.Root(PrefixHash.Root);
+    private readonly CacheNode _longRoot = CacheNode.Root(PrefixHash.LongRoot);
+
+    // [pages]: made when the page first enters the tree.
     private readonly CacheNode?[] _nodes = new CacheNode?[pages.Total];
 
     // Of pages that somebody holds; taken anew, a page starts clean.
@@ -59,7 +61,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     /// </summary>
     /// <param name="longContext">Among the prefixes of long sequences.</param>
     /// <returns>Tokens matched.</returns>
-    public int MatchAndRetain(ReadOnlySpan<int> tokens, List<int> found, bool longContext = false)
+    internal int MatchAndRetain(ReadOnlySpan<int> tokens, PageList found, bool longContext = false)
     {
         var (node, matched) = (Root(longContext), 0);
         while (matched < tokens.Length)
@@ -118,10 +120,9 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
             Remove(closest);
         }
 
-        var node = new CacheNode(parent, tokens.ToArray(), page, tokens.Length == PageTokens ? PrefixHash.Of(parent.Hash, tokens) : 0);
-        parent.Add(node);
+        var node = _nodes[page] ??= new CacheNode(page, PageTokens);
+        parent.Add(node, tokens, tokens.Length == PageTokens ? PrefixHash.Of(parent.Hash, tokens) : 0);
         Pages.Cache(page);
-        _nodes[page] = node;
         if (tokens.Length == PageTokens)
         {
             listener?.Stored(node.Hash);
@@ -135,7 +136,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     /// </summary>
     public bool TryWithdraw(int page)
     {
-        if (_nodes[page] is not { HasChildren: false } node || Pages.References(page) != 1)
+        if (_nodes[page] is not { IsInTree: true, HasChildren: false } node || Pages.References(page) != 1)
         {
             return false;
         }
@@ -151,7 +152,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
     public void Discard(int page)
     {
         _discarded[page] = true;
-        if (_nodes[page] is { } node)
+        if (_nodes[page] is { IsInTree: true } node)
         {
             // Each after its parent, so backwards each before it.
             foreach (var below in node.Descendants().Reverse())
@@ -188,7 +189,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
         }
 
         var cached = Enumerable.Range(0, Pages.Total).Count(Pages.IsCached);
-        if (cached != seen || _nodes.Count(node => node is not null) != seen)
+        if (cached != seen || _nodes.Count(node => node is { IsInTree: true }) != seen)
         {
             throw new InvalidOperationException($"{cached} pages are marked cached, the tree has {seen}");
         }
@@ -198,8 +199,7 @@ public sealed class PrefixCache(PageAllocator pages, int pageTokens, IPrefixCach
 
     private void Remove(CacheNode node)
     {
-        node.Parent!.Remove(node);
-        _nodes[node.Page] = null;
+        node.Leave();
         Pages.Uncache(node.Page);
         if (node.Tokens.Length == PageTokens)
         {

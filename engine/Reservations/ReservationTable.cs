@@ -130,7 +130,7 @@ public sealed class ReservationTable(
         var end = reservation.End;
         var grant = receiver.Grant(
             reservation.Id,
-            matched < end ? reservation.Blocks.Snapshot().Span[(matched / cache.PageTokens)..] : [],
+            matched < end ? reservation.Blocks.Pages.Span[(matched / cache.PageTokens)..] : [],
             matched,
             end,
             _ => post(() => OnArrived(reservation)));
@@ -180,7 +180,7 @@ public sealed class ReservationTable(
         var safe = revoked.IsCompletedSuccessfully;
         if (!safe)
         {
-            _lost.UnionWith(reservation.Blocks.Snapshot().Span.ToArray());
+            _lost.UnionWith(reservation.Blocks.Pages.Span.ToArray());
         }
 
         if (reservation.Heir is { } heir)

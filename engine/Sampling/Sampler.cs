@@ -1,9 +1,21 @@
+using System.Runtime.InteropServices;
+using ScriptedServe.Engine.Compute.Checkpoints;
+
 namespace ScriptedServe.Engine.Sampling;
 
-/// <summary>A chosen token.</summary>
-/// <param name="Logprob">Of the raw logits; 0 if log-probabilities were not asked for.</param>
-/// <param name="TopIds">The likeliest tokens, likeliest first; empty if not asked for.</param>
-public readonly record struct SampledToken(int Token, float Logprob, int[] TopIds, float[] TopLogprobs);
+/// <summary>A chosen token. The spans are the sampler's, valid until its next call.</summary>
+/// <param name="logprob">Of the raw logits; 0 if log-probabilities were not asked for.</param>
+/// <param name="topIds">The likeliest tokens, likeliest first; empty if not asked for.</param>
+public readonly ref struct SampledToken(int token, float logprob, ReadOnlySpan<int> topIds, ReadOnlySpan<float> topLogprobs)
+{
+    public int Token { get; } = token;
+
+    public float Logprob { get; } = logprob;
+
+    public ReadOnlySpan<int> TopIds { get; } = topIds;
+
+    public ReadOnlySpan<float> TopLogprobs { get; } = topLogprobs;
+}
 
 /// <summary>The logits of a token hold a value that is not a number, or infinite: the model or its KV is damaged.</summary>
 public sealed class NonFiniteLogitsException(int token) : Exception($"The logit of token {token} is not a finite number");
@@ -19,11 +31,14 @@ public sealed class NonFiniteLogitsException(int token) : Exception($"The logit 
 /// </remarks>
 public sealed class Sampler(int vocabSize)
 {
-    private const int FirstNucleus = 64;
+    /// <summary>Temperatures beyond these say nothing of how far apart likely tokens lie.</summary>
+    private const float LeastUnit = 0.125f, MostUnit = 4;
 
     private readonly float[] _scores = new float[vocabSize];
     private readonly float[] _weights = new float[vocabSize];
+    private readonly int[] _kept = new int[vocabSize];
     private readonly TopSelection _selection = new(vocabSize);
+    private float[] _topLogprobs = [];
 
     /// <param name="logits">[vocabSize]; not changed.</param>
     /// <param name="counts">Null if no penalty is in force.</param>
@@ -35,7 +50,7 @@ public sealed class Sampler(int vocabSize)
         CheckFinite(logits);
         logits.CopyTo(_scores);
         Adjust(_scores, parameters, counts, generated);
-        var token = parameters.Temperature == 0 ? ArgMax(_scores) : Draw(parameters, CounterRandom.Uniform(parameters.Seed, position));
+        var token = parameters.Temperature == 0 ? LogitMath.ArgMax(_scores) : Draw(parameters, CounterRandom.Uniform(parameters.Seed, position));
         return parameters.Logprobs is { } top ? WithLogprobs(logits, token, top) : new SampledToken(token, 0, [], []);
     }
 
@@ -44,7 +59,7 @@ public sealed class Sampler(int vocabSize)
     {
         if (counts is not null)
         {
-            foreach (var (token, times) in counts.Generated)
+            foreach (var (token, times) in counts)
             {
                 ref var score = ref scores[token];
                 score = score > 0 ? score / parameters.RepetitionPenalty : score * parameters.RepetitionPenalty;
@@ -56,7 +71,7 @@ public sealed class Sampler(int vocabSize)
             }
         }
 
-        foreach (var (token, bias) in parameters.LogitBias)
+        foreach (var (token, bias) in parameters.Biases)
         {
             scores[token] += bias;
         }
@@ -64,7 +79,7 @@ public sealed class Sampler(int vocabSize)
         // Masking all there is would leave nothing to choose; an end token does not end a generation this short in any case.
         if (generated < parameters.MinTokens && parameters.StopTokens.Count < scores.Length)
         {
-            foreach (var token in parameters.StopTokens)
+            foreach (var token in parameters.Stops)
             {
                 scores[token] = float.NegativeInfinity;
             }
@@ -73,105 +88,90 @@ public sealed class Sampler(int vocabSize)
 
     private int Draw(SamplingParameters parameters, double uniform)
     {
-        var kept = Keep(parameters);
-        if (kept.IsEmpty)
-        {
-            return DrawFrom(_weights, uniform);
-        }
-
-        Span<float> weights = kept.Length <= 1024 ? stackalloc float[kept.Length] : new float[kept.Length];
-        for (var index = 0; index < kept.Length; index++)
-        {
-            weights[index] = _weights[kept[index]];
-        }
-
-        return kept[DrawFrom(weights, uniform)];
+        var max = LogitMath.Max(_scores);
+        LogitMath.Weights(_scores, max, parameters.Temperature, _weights);
+        var topK = parameters.TopK == 0 ? vocabSize : Math.Min(parameters.TopK, vocabSize);
+        return topK == vocabSize && parameters.TopP >= 1 && parameters.MinP <= 0
+            ? DrawFromAll(uniform)
+            : DrawFrom(Keep(parameters, max, topK), uniform);
     }
 
-    /// <summary>Fills the weights; answers the tokens that top_k, top_p and min_p keep, by id, or nothing where they keep all.</summary>
-    private ReadOnlySpan<int> Keep(SamplingParameters parameters)
+    /// <summary>The tokens that top_k, top_p and min_p keep, by id.</summary>
+    private Span<int> Keep(SamplingParameters parameters, float max, int topK)
     {
-        var max = _scores[ArgMax(_scores)];
-        for (var token = 0; token < vocabSize; token++)
-        {
-            _weights[token] = MathF.Exp((_scores[token] - max) / parameters.Temperature);
-        }
-
-        var topK = parameters.TopK == 0 ? vocabSize : Math.Min(parameters.TopK, vocabSize);
-        if (topK == vocabSize && parameters.TopP >= 1 && parameters.MinP <= 0)
-        {
-            return [];
-        }
-
-        var kept = parameters.TopP < 1 ? Nucleus(topK, parameters.TopP) : _selection.Largest(_scores, topK);
-        if (parameters.MinP > 0)
+        _selection.Begin(max, Math.Clamp(parameters.Temperature, LeastUnit, MostUnit));
+        var enough = parameters.TopP < 1 ? parameters.TopP * Total(topK) : double.PositiveInfinity;
+        var (count, sum) = (0, 0.0);
+        while (count < topK && sum < enough && (count < _selection.Count || _selection.Extend(_scores)))
         {
             // The likeliest has weight 1; weights fall along the selection.
-            var count = 1;
-            while (count < kept.Length && _weights[kept[count]] >= parameters.MinP)
+            var weight = _weights[_selection.Ordered[count]];
+            if (count > 0 && weight < parameters.MinP)
             {
-                count++;
+                break;
             }
 
-            kept = kept[..count];
+            sum += weight;
+            count++;
         }
 
+        var kept = _kept.AsSpan(0, count);
+        _selection.Ordered[..count].CopyTo(kept);
         kept.Sort();
         return kept;
     }
 
-    /// <summary>The fewest of the <paramref name="topK"/> likeliest whose weights reach <paramref name="topP"/> of all theirs.</summary>
-    private Span<int> Nucleus(int topK, float topP)
+    /// <summary>The weights of the <paramref name="topK"/> likeliest, added by id.</summary>
+    private double Total(int topK)
     {
-        double total;
         if (topK == vocabSize)
         {
-            total = Sum(_weights);
-        }
-        else
-        {
-            var byId = _selection.Largest(_scores, topK).ToArray();
-            Array.Sort(byId);
-            total = 0;
-            foreach (var token in byId)
-            {
-                total += _weights[token];
-            }
+            return Sum(_weights);
         }
 
-        for (var size = Math.Min(topK, FirstNucleus); ; size = (int)Math.Min(topK, 8L * size))
+        while (_selection.Count < topK && _selection.Extend(_scores))
         {
-            var largest = _selection.Largest(_scores, size);
-            var sum = 0.0;
-            for (var index = 0; index < size; index++)
-            {
-                sum += _weights[largest[index]];
-                if (sum >= topP * total)
-                {
-                    return largest[..(index + 1)];
-                }
-            }
-
-            if (size == topK)
-            {
-                return largest;
-            }
         }
+
+        var byId = _kept.AsSpan(0, topK);
+        _selection.Ordered[..topK].CopyTo(byId);
+        byId.Sort();
+        return SumOf(byId);
     }
 
-    private static int DrawFrom(ReadOnlySpan<float> weights, double uniform)
+    private int DrawFromAll(double uniform)
     {
-        var target = uniform * Sum(weights);
+        var target = uniform * Sum(_weights);
         var (sum, last) = (0.0, 0);
-        for (var index = 0; index < weights.Length; index++)
+        for (var token = 0; token < _weights.Length; token++)
         {
-            if (weights[index] > 0)
+            if (_weights[token] > 0)
             {
-                sum += weights[index];
-                last = index;
+                sum += _weights[token];
+                last = token;
                 if (sum > target)
                 {
-                    return index;
+                    break;
+                }
+            }
+        }
+
+        return last;
+    }
+
+    private int DrawFrom(ReadOnlySpan<int> kept, double uniform)
+    {
+        var target = uniform * SumOf(kept);
+        var (sum, last) = (0.0, kept[0]);
+        foreach (var token in kept)
+        {
+            if (_weights[token] > 0)
+            {
+                sum += _weights[token];
+                last = token;
+                if (sum > target)
+                {
+                    break;
                 }
             }
         }
@@ -181,21 +181,31 @@ public sealed class Sampler(int vocabSize)
 
     private SampledToken WithLogprobs(ReadOnlySpan<float> logits, int token, int top)
     {
-        double max = logits[ArgMax(logits)], sum = 0;
-        foreach (var logit in logits)
+        var max = LogitMath.Max(logits);
+        var normaliser = max + Math.Log(LogitMath.SumOfExponentials(logits, max));
+        ReadOnlySpan<int> ids = _selection.Largest(logits, Math.Min(top, vocabSize));
+        if (_topLogprobs.Length < ids.Length)
         {
-            sum += Math.Exp(logit - max);
+            _topLogprobs = new float[ids.Length];
         }
 
-        var normaliser = max + Math.Log(sum);
-        var ids = _selection.Largest(logits, Math.Min(top, vocabSize)).ToArray();
-        var logprobs = new float[ids.Length];
         for (var index = 0; index < ids.Length; index++)
         {
-            logprobs[index] = (float)(logits[ids[index]] - normaliser);
+            _topLogprobs[index] = (float)(logits[ids[index]] - normaliser);
         }
 
-        return new SampledToken(token, (float)(logits[token] - normaliser), ids, logprobs);
+        return new SampledToken(token, (float)(logits[token] - normaliser), ids, _topLogprobs.AsSpan(0, ids.Length));
+    }
+
+    private double SumOf(ReadOnlySpan<int> tokens)
+    {
+        var sum = 0.0;
+        foreach (var token in tokens)
+        {
+            sum += _weights[token];
+        }
+
+        return sum;
     }
 
     private static double Sum(ReadOnlySpan<float> values)
@@ -209,28 +219,12 @@ public sealed class Sampler(int vocabSize)
         return sum;
     }
 
-    private static int ArgMax(ReadOnlySpan<float> values)
-    {
-        var best = 0;
-        for (var index = 1; index < values.Length; index++)
-        {
-            if (values[index] > values[best])
-            {
-                best = index;
-            }
-        }
-
-        return best;
-    }
-
     private static void CheckFinite(ReadOnlySpan<float> logits)
     {
-        for (var token = 0; token < logits.Length; token++)
+        var bad = FloatBits.IndexOfNonFinite(MemoryMarshal.Cast<float, uint>(logits), 0x7f80_0000u);
+        if (bad >= 0)
         {
-            if (!float.IsFinite(logits[token]))
-            {
-                throw new NonFiniteLogitsException(token);
-            }
+            throw new NonFiniteLogitsException(bad);
         }
     }
 }

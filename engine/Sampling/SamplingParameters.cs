@@ -19,7 +19,12 @@ public sealed record SamplingParameters
 
     public float RepetitionPenalty { get; init; } = 1;
 
-    public IReadOnlyDictionary<int, float> LogitBias { get; init; } = new Dictionary<int, float>();
+    public IReadOnlyDictionary<int, float> LogitBias
+    {
+        get;
+        init => (field, Biases) = (value, [.. value]);
+    }
+    = new Dictionary<int, float>();
 
     public ulong Seed { get; init; }
 
@@ -32,5 +37,16 @@ public sealed record SamplingParameters
     public int MinTokens { get; init; }
 
     /// <summary>The model's end tokens (unless ignored) and the request's stop tokens.</summary>
-    public IReadOnlySet<int> StopTokens { get; init; } = new HashSet<int>();
+    public IReadOnlySet<int> StopTokens
+    {
+        get;
+        init => (field, Stops) = (value, [.. value]);
+    }
+    = new HashSet<int>();
+
+    /// <summary><see cref="LogitBias"/> in a form that is gone through without allocating.</summary>
+    internal KeyValuePair<int, float>[] Biases { get; private init; } = [];
+
+    /// <summary><see cref="StopTokens"/> in such a form.</summary>
+    internal int[] Stops { get; private init; } = [];
 }

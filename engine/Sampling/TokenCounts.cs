@@ -22,5 +22,8 @@ public sealed class TokenCounts
     /// <summary>Every token seen, with the times it was generated.</summary>
     public IReadOnlyDictionary<int, int> Generated => _generated;
 
+    /// <summary>As <see cref="Generated"/>, gone through without allocating.</summary>
+    public Dictionary<int, int>.Enumerator GetEnumerator() => _generated.GetEnumerator();
+
     public void AddGenerated(int token) => _generated[token] = _generated.GetValueOrDefault(token) + 1;
 }

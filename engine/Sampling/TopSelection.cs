@@ -1,77 +1,114 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using ScriptedServe.Engine.Compute.Kernels;
+
 namespace ScriptedServe.Engine.Sampling;
 
-/// <summary>Selects the largest values without sorting all of them. Reuses its buffer: one caller at a time.</summary>
+/// <summary>
+/// Puts values into order from the largest down, equal ones by lower index, as far as is asked for: slices of values at growing distance from the largest one
+/// are gathered and sorted one after the other, so that a few likely tokens are found without sorting a whole vocabulary. Reuses its buffers: one caller at a time.
+/// </summary>
 public sealed class TopSelection(int capacity)
 {
-    private readonly int[] _heap = new int[capacity];
+    /// <summary>Slices double in width from one unit on; the one that begins here takes all the rest.</summary>
+    private const int LastSlice = 64;
+
+    // The upper half of a key orders by value, the largest first, the lower half is the index.
+    private readonly ulong[] _keys = new ulong[capacity];
+    private readonly int[] _ordered = new int[capacity];
+    private float _largest;
+    private float _unit;
+    private float _from;
+    private float _to;
+
+    /// <summary>Indices in order, as far as they are known. Valid until the next <see cref="Begin"/>.</summary>
+    public Span<int> Ordered => _ordered.AsSpan(0, Count);
+
+    public int Count { get; private set; }
+
+    /// <summary>Begins anew, with nothing in order.</summary>
+    /// <param name="largest">The largest of the values.</param>
+    /// <param name="unit">A distance from the largest within which a few values may lie; above 0. Changes the cost, never the order.</param>
+    public void Begin(float largest, float unit) => (Count, _largest, _unit, _from, _to) = (0, largest, unit, 0, unit);
 
     /// <summary>
     /// Indices of the <paramref name="count"/> largest values, largest first, equal ones by lower index. Valid until the next call.
-    /// O(n log count).
     /// </summary>
-    public Span<int> Largest(ReadOnlySpan<float> values, int count)
+    public Span<int> Largest(ReadOnlySpan<float> values, int count, float unit = 1)
     {
-        var heap = _heap.AsSpan(0, count);
-        if (count == 0)
+        Begin(LogitMath.Max(values), unit);
+        while (Count < count && Extend(values))
         {
-            return heap;
         }
 
-        // A heap with the weakest of the chosen on top.
-        for (var index = 0; index < count; index++)
-        {
-            heap[index] = index;
-        }
-
-        for (var root = (count / 2) - 1; root >= 0; root--)
-        {
-            SiftDown(heap, root, values);
-        }
-
-        for (var index = count; index < values.Length; index++)
-        {
-            // An equal value with a higher index is the weaker one.
-            if (values[index] > values[heap[0]])
-            {
-                heap[0] = index;
-                SiftDown(heap, 0, values);
-            }
-        }
-
-        for (var end = count - 1; end > 0; end--)
-        {
-            (heap[0], heap[end]) = (heap[end], heap[0]);
-            SiftDown(heap[..end], 0, values);
-        }
-
-        return heap;
+        return Ordered[..count];
     }
 
-    private static bool Weaker(int left, int right, ReadOnlySpan<float> values) =>
-        values[left] < values[right] || (values[left] == values[right] && left > right);
-
-    private static void SiftDown(Span<int> heap, int root, ReadOnlySpan<float> values)
+    /// <summary>Puts more values into order.</summary>
+    /// <param name="values">The same in each call since <see cref="Begin"/>; none is NaN.</param>
+    /// <returns>False if all are.</returns>
+    public bool Extend(ReadOnlySpan<float> values)
     {
-        while (true)
+        if (Count == values.Length)
         {
-            var child = (2 * root) + 1;
-            if (child >= heap.Length)
-            {
-                return;
-            }
-
-            if (child + 1 < heap.Length && Weaker(heap[child + 1], heap[child], values))
-            {
-                child++;
-            }
-
-            if (!Weaker(heap[child], heap[root], values))
-            {
-                return;
-            }
-
-            (heap[root], heap[child]) = (heap[child], heap[root]);
-            root = child;
+            return false;
         }
+
+        var before = Count;
+        while (Count == before)
+        {
+            Gather(values, isLast: _from >= LastSlice * _unit);
+            (_from, _to) = (_to, 2 * _to);
+        }
+
+        _keys.AsSpan(before, Count - before).Sort();
+        for (var rank = before; rank < Count; rank++)
+        {
+            _ordered[rank] = (int)(uint)_keys[rank];
+        }
+
+        return true;
+    }
+
+    /// <summary>Adds the keys of the values at distances in [from, to) of the largest.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Gather(ReadOnlySpan<float> values, bool isLast)
+    {
+        var (largest, from, to) = (Vector256.Create(_largest), Vector256.Create(_from), Vector256.Create(_to));
+        ref var first = ref MemoryMarshal.GetReference(values);
+        var index = 0;
+        for (; index <= values.Length - VectorMath.Lanes; index += VectorMath.Lanes)
+        {
+            var distance = largest - Vector256.LoadUnsafe(ref first, (nuint)index);
+            var within = Vector256.GreaterThanOrEqual(distance, from);
+            if (!isLast)
+            {
+                within &= Vector256.LessThan(distance, to);
+            }
+
+            for (var left = within.ExtractMostSignificantBits(); left != 0; left &= left - 1)
+            {
+                Add(values, index + BitOperations.TrailingZeroCount(left));
+            }
+        }
+
+        for (; index < values.Length; index++)
+        {
+            var distance = _largest - values[index];
+            if (distance >= _from && (isLast || distance < _to))
+            {
+                Add(values, index);
+            }
+        }
+    }
+
+    private void Add(ReadOnlySpan<float> values, int index)
+    {
+        // Adding 0 makes both zeros one. The bits of negative numbers grow as these fall.
+        var bits = BitConverter.SingleToUInt32Bits(values[index] + 0f);
+        var descending = (bits & 0x8000_0000) != 0 ? bits : ~(bits | 0x8000_0000);
+        _keys[Count++] = ((ulong)descending << 32) | (uint)index;
     }
 }

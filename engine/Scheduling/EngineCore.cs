@@ -29,11 +29,12 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     private readonly LoadReport _load;
     private readonly List<TaskCompletionSource> _idleWaiters = [];
     private readonly ITimer _waitTimer;
+    private readonly Action<IWaiting, RpcException> _refuse;
     private RpcException? _closedBecause;
 
     public EngineCore(IModelRunner runner, KvPool pool, IKvReceiver receiver, EngineLimits limits, EngineIdentity identity, TimeProvider time)
     {
-        (_runner, _pool, _limits) = (runner, pool, limits);
+        (_runner, _pool, _limits, _refuse) = (runner, pool, limits, Refuse);
         _cache = new PrefixCache(new PageAllocator(pool.Pages), pool.Layout.PageTokens, this);
         _waiting = new WaitingQueue(time, limits);
         _running = new RunningSet(limits.MaxSequences);
@@ -74,7 +75,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     public bool Step()
     {
         _ = Commands.Drain();
-        var nextExpiry = _waiting.Expire(Refuse);
+        var nextExpiry = _waiting.Expire(_refuse);
         var preemptions = _scheduler.Preemptions;
         var computes = _scheduler.Plan();
         if (computes)

@@ -17,6 +17,9 @@ public sealed class GenerateSequence(
     BlockTable blocks,
     TimeProvider time) : Sequence(requestId, tokens, blocks, time)
 {
+    /// <summary>Tokens that room is made for with the first one: up to this many, appending allocates nothing; later now and then.</summary>
+    private const int ReservedTokens = 4096;
+
     private readonly TokenCounts? _counts = sampling.RepetitionPenalty == 1 && sampling is { PresencePenalty: 0, FrequencyPenalty: 0 }
         ? null
         : new TokenCounts(tokens[..promptTokens], tokens[promptTokens..]);
@@ -49,6 +52,11 @@ public sealed class GenerateSequence(
     /// <exception cref="NonFiniteLogitsException">The logits are damaged; nothing was emitted.</exception>
     public bool Append(ReadOnlySpan<float> logits, Sampler sampler)
     {
+        if (!HasEmitted)
+        {
+            Reserve();
+        }
+
         var sampled = sampler.Sample(logits, Sampling, _counts, Generated, Tokens.Count);
         Tokens.Add(sampled.Token);
         _counts?.AddGenerated(sampled.Token);
@@ -56,11 +64,11 @@ public sealed class GenerateSequence(
         HasEmitted = true;
 
         var reason = ReasonToFinish();
-        var chunk = reason == FinishReason.Unspecified ? new GenerateChunk() : LastChunk(reason);
+        var chunk = reason == FinishReason.Unspecified ? Output.NewChunk() : LastChunk(reason);
         chunk.TokenIds.Add(sampled.Token);
         if (Sampling.Logprobs is not null)
         {
-            chunk.Logprobs.Add(new TokenLogprob { Logprob = sampled.Logprob, TopIds = { sampled.TopIds }, TopLogprobs = { sampled.TopLogprobs } });
+            Fill(chunk, sampled);
         }
 
         // The last chunk waits until the engine's books say that the sequence is gone.
@@ -100,6 +108,32 @@ public sealed class GenerateSequence(
             Preemptions = Preemptions,
         },
     };
+
+    private void Reserve()
+    {
+        var tokens = Tokens.Count + Math.Clamp(Math.Min(Sampling.MaxTokens - Generated, contextTokens - Tokens.Count), 0, ReservedTokens);
+        Tokens.Reserve(tokens);
+        Blocks.Reserve(tokens);
+    }
+
+    /// <summary>Writes the log-probabilities over those of the chunk's last use, if it had one.</summary>
+    private static void Fill(GenerateChunk chunk, in SampledToken sampled)
+    {
+        if (chunk.Logprobs.Count == 0)
+        {
+            chunk.Logprobs.Add(new TokenLogprob());
+        }
+
+        var logprob = chunk.Logprobs[0];
+        logprob.Logprob = sampled.Logprob;
+        logprob.TopIds.Clear();
+        logprob.TopLogprobs.Clear();
+        for (var index = 0; index < sampled.TopIds.Length; index++)
+        {
+            logprob.TopIds.Add(sampled.TopIds[index]);
+            logprob.TopLogprobs.Add(sampled.TopLogprobs[index]);
+        }
+    }
 
     private FinishReason ReasonToFinish() =>
         Generated > Sampling.MinTokens && Sampling.StopTokens.Contains(Tokens.Span[^1]) ? FinishReason.Stop

@@ -30,5 +30,10 @@ public sealed class RunningSet(int seats)
     /// <summary>The newest that may be preempted, or null.</summary>
     public Sequence? NewestPreemptible() => _sequences.FindLast(sequence => sequence.CanPreempt);
 
-    public Sequence[] Snapshot() => [.. _sequences];
+    /// <summary>Replaces what <paramref name="others"/> has.</summary>
+    public void CopyTo(List<Sequence> others)
+    {
+        others.Clear();
+        others.AddRange(_sequences);
+    }
 }

@@ -25,11 +25,13 @@ public sealed class Scheduler(
     TimeProvider time)
 {
     private readonly List<Sequence> _planned = [];
+    private readonly List<Sequence> _before = [];
     private readonly List<StepSlice> _slices = [];
+    private Func<IWaiting, Admission>? _tryAdmit;
     private int _budget;
 
     /// <summary>The sequences of the last plan, one for each of its slices.</summary>
-    public IReadOnlyList<Sequence> Planned => _planned;
+    public ReadOnlySpan<Sequence> Planned => CollectionsMarshal.AsSpan(_planned);
 
     /// <summary>The slices of the last plan. Valid until the next one.</summary>
     public ReadOnlySpan<StepSlice> Slices => CollectionsMarshal.AsSpan(_slices);
@@ -47,8 +49,8 @@ public sealed class Scheduler(
         _budget = limits.MaxBatchTokens;
         PlanAgainIn = null;
         var preemptionsBefore = Preemptions;
-        var before = running.Snapshot();
-        foreach (var sequence in before)
+        running.CopyTo(_before);
+        foreach (var sequence in _before)
         {
             sequence.Planned = 0;
             NotePause(sequence);
@@ -58,7 +60,7 @@ public sealed class Scheduler(
             }
         }
 
-        foreach (var sequence in before)
+        foreach (var sequence in _before)
         {
             if (sequence is { Remaining: 1, IsReady: true, State: SequenceState.Running } && _budget > 0 && TryGrow(sequence))
             {
@@ -66,10 +68,10 @@ public sealed class Scheduler(
             }
         }
 
-        if (Preemptions == preemptionsBefore)
+        if (Preemptions == preemptionsBefore && waiting.Count > 0)
         {
-            waiting.Admit(TryAdmit, ended);
-            PreemptPaused(before);
+            waiting.Admit(_tryAdmit ??= TryAdmit, ended);
+            PreemptPaused();
         }
 
         for (var index = 0; index < running.Count && _budget > 0; index++)
@@ -91,7 +93,7 @@ public sealed class Scheduler(
         _slices.Add(new StepSlice(
             sequence.Tokens.Slice(sequence.Computed, sequence.Planned),
             sequence.Computed,
-            sequence.Blocks.Snapshot(),
+            sequence.Blocks.Pages,
             sequence.WantsLogits && sequence.Planned == sequence.Remaining)
         {
             LongContext = sequence.Blocks.IsLong,
@@ -149,17 +151,27 @@ public sealed class Scheduler(
     }
 
     // A reader that does not read must not keep others waiting. The newest goes first, as in pass 1.
-    private void PreemptPaused(Sequence[] candidates)
+    private void PreemptPaused()
     {
-        for (var index = candidates.Length - 1; index >= 0 && waiting.HasReady; index--)
+        for (var index = _before.Count - 1; index >= 0; index--)
         {
-            if (candidates[index] is not { PausedSince: { } since, State: SequenceState.Running, CanPreempt: true } sequence || HasTimeLeft(limits.MaxPause, since))
+            if (_before[index] is not { PausedSince: { } since, State: SequenceState.Running, CanPreempt: true } sequence)
+            {
+                continue;
+            }
+
+            if (!waiting.HasReady)
+            {
+                return;
+            }
+
+            if (HasTimeLeft(limits.MaxPause, since))
             {
                 continue;
             }
 
             Preempt(sequence);
-            waiting.Admit(TryAdmit, ended);
+            waiting.Admit(_tryAdmit!, ended);
         }
     }
 

@@ -56,7 +56,7 @@ public sealed class SendSequence(
                 _firstSend = Clock.GetTimestamp();
             }
 
-            session.Send(layer, Blocks.Snapshot().Span, _sent, computed);
+            session.Send(layer, Blocks.Pages.Span, _sent, computed);
             Error = session.Failure;
         }
         catch (Exception e)

@@ -11,7 +11,7 @@ public sealed class StatusWatch
 
     internal CacheJournal Journal { get; }
 
-    internal EngineLoad? Told { get; set; }
+    internal LoadFigures? Told { get; set; }
 
     internal Channel<bool> Signal { get; } = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
@@ -24,35 +24,45 @@ public sealed class StatusWatch
 }
 
 /// <summary>
-/// What the engine tells about itself. The core publishes after each step; anyone may read <see cref="Current"/>, so that even a long step does not
-/// delay an answer. Watches belong to the core's thread.
+/// What the engine tells about itself. The core publishes figures after each step; anyone may make a status of them, so that even a long step does not
+/// delay an answer and a step makes none. Watches belong to the core's thread.
 /// </summary>
 /// <param name="identity">All that does not change.</param>
 public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDisposable
 {
     private readonly EngineStatus _identity = identity;
     private readonly List<StatusWatch> _watches = [];
-    private EngineStatus _current = identity;
+    private readonly Lock _gate = new();
+    private EngineState _state;
+    private LoadFigures _load;
     private bool _ended;
 
-    /// <summary>The last published status, without cache events. Not to be changed by the reader.</summary>
-    public EngineStatus Current => Volatile.Read(ref _current);
+    /// <summary>The last published status, without cache events.</summary>
+    public EngineStatus Current => Status(out _);
 
-    public void Publish(EngineState state, EngineLoad load)
+    public void Publish(EngineState state, in LoadFigures load)
     {
-        var status = _identity.Clone();
-        (status.State, status.Load) = (state, load);
-        Volatile.Write(ref _current, status);
+        lock (_gate)
+        {
+            (_state, _load) = (state, load);
+        }
+
         foreach (var watch in _watches)
         {
-            if (!watch.Journal.IsEmpty || !load.Equals(watch.Told))
+            if (!watch.Journal.IsEmpty || load != watch.Told)
             {
                 _ = watch.Signal.Writer.TryWrite(true);
             }
         }
     }
 
-    public void OnCacheChange(ulong hash, bool stored) => _watches.ForEach(watch => watch.Journal.Add(hash, stored));
+    public void OnCacheChange(ulong hash, bool stored)
+    {
+        foreach (var watch in _watches)
+        {
+            watch.Journal.Add(hash, stored);
+        }
+    }
 
     public StatusWatch Watch()
     {
@@ -72,8 +82,8 @@ public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDis
     /// <summary>The current status and what the watch has not been told of the cache.</summary>
     public EngineStatus Take(StatusWatch watch)
     {
-        var status = Current.Clone();
-        watch.Told = status.Load;
+        var status = Status(out var load);
+        watch.Told = load;
         if (watch.Journal.Take() is { } changes)
         {
             status.CacheEvents.Add(changes);
@@ -95,4 +105,16 @@ public sealed class StatusBoard(EngineStatus identity, PrefixCache cache) : IDis
     }
 
     public void Dispose() => EndWatches();
+
+    private EngineStatus Status(out LoadFigures load)
+    {
+        var status = _identity.Clone();
+        lock (_gate)
+        {
+            (status.State, load) = (_state, _load);
+        }
+
+        status.Load = load.ToMessage();
+        return status;
+    }
 }

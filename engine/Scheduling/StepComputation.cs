@@ -20,6 +20,7 @@ internal interface IStepOutcomes
 internal sealed class StepComputation(IModelRunner runner, KvPool pool, Scheduler scheduler, IStepOutcomes outcomes, TimeProvider time)
 {
     private readonly Sampler _sampler = new(runner.Model.VocabSize);
+    private readonly LayerSends _sends = new();
     private readonly int _vocab = runner.Model.VocabSize;
     private float[] _logits = [];
 
@@ -63,8 +64,7 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
                 _logits = new float[rows * _vocab];
             }
 
-            var sends = scheduler.Planned.OfType<SendSequence>().ToList();
-            runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), sends.Count > 0 ? new LayerSends(sends) : null);
+            runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), _sends.Take(scheduler.Planned) ? _sends : null);
             return true;
         }
         catch (Exception e)

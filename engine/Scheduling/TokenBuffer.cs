@@ -11,11 +11,20 @@ public sealed class TokenBuffer(ReadOnlySpan<int> tokens)
 
     public ReadOnlyMemory<int> Slice(int start, int count) => _tokens.AsMemory(0, Count).Slice(start, count);
 
+    /// <summary>Makes room for so many tokens in all, so that adding them allocates nothing.</summary>
+    public void Reserve(int tokens)
+    {
+        if (tokens > _tokens.Length)
+        {
+            Array.Resize(ref _tokens, tokens);
+        }
+    }
+
     public void Add(int token)
     {
         if (Count == _tokens.Length)
         {
-            Array.Resize(ref _tokens, Math.Max(16, 2 * Count));
+            Reserve(Math.Max(16, 2 * Count));
         }
 
         _tokens[Count++] = token;

@@ -126,7 +126,7 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
         return new AbortReply();
     }
 
-    public Task<EngineStatus> GetStatusAsync(GetStatusRequest request, CancellationToken cancellationToken) => Task.FromResult(core.Status.Current.Clone());
+    public Task<EngineStatus> GetStatusAsync(GetStatusRequest request, CancellationToken cancellationToken) => Task.FromResult(core.Status.Current);
 
     public async IAsyncEnumerable<EngineStatus> WatchStatusAsync(
         WatchStatusRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)

@@ -14,7 +14,7 @@ public interface IEngineApi
 
     Task<RemoteSendReply> RemoteSendAsync(RemoteSendRequest request, CancellationToken cancellationToken);
 
-    /// <summary>Chunks in order; the last one, and only it, has a finish reason.</summary>
+    /// <summary>Chunks in order; the last one, and only it, has a finish reason. A chunk is the caller's until it asks for the next one: who keeps it copies it.</summary>
     IAsyncEnumerable<GenerateChunk> StartGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken);
 
     /// <summary>As <see cref="StartGenerateAsync"/>, for callers that have no use for a message of each token.</summary>

@@ -62,7 +62,7 @@ internal static class Calls
         await foreach (var chunk in engine.StartGenerateAsync(request, cancellationToken))
         {
             tokens.AddRange(chunk.TokenIds);
-            logprobs.AddRange(chunk.Logprobs);
+            logprobs.AddRange(chunk.Logprobs.Select(logprob => logprob.Clone()));
             if (chunk.FinishReason != FinishReason.Unspecified)
             {
                 return new Generated(tokens, logprobs, chunk.FinishReason, chunk.Usage, chunk.Timings);

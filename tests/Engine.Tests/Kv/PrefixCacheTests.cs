@@ -33,7 +33,7 @@ public sealed class PrefixCacheTests
         first.Publish(tokens, withTail: true);
         second.Publish(tokens, withTail: true);
 
-        Assert.Equal(first.Snapshot().ToArray(), second.Snapshot().ToArray());
+        Assert.Equal(first.Pages.ToArray(), second.Pages.ToArray());
         Assert.Equal(2, cache.Pages.Held);
         first.Release();
         Assert.Equal(2, cache.Pages.Held);

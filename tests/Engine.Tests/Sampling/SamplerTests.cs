@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.Engine.Sampling;
 
 namespace ScriptedServe.Engine.Tests.Sampling;
@@ -13,7 +15,7 @@ public sealed class SamplerTests
         }
 
         var max = scores.Max();
-        float[] weights = [.. scores.Select(score => MathF.Exp((score - max) / parameters.Temperature))];
+        float[] weights = [.. scores.Select(score => VectorMath.Exp(Vector256.Create((score - max) / parameters.Temperature))[0])];
         int[] order = [.. Enumerable.Range(0, scores.Length).OrderByDescending(token => scores[token]).ThenBy(token => token)];
         var kept = order.Take(parameters.TopK == 0 ? scores.Length : parameters.TopK).ToList();
         if (parameters.TopP < 1)
@@ -104,8 +106,8 @@ public sealed class SamplerTests
         var total = Math.Log(logits.Sum(logit => Math.Exp(logit)));
         Assert.Equal(0, sampled.Token);
         Assert.Equal(1 - total, sampled.Logprob, 1e-6);
-        Assert.Equal([1, 2, 0], sampled.TopIds);
-        Assert.Equal([3 - total, 3 - total, 1 - total], sampled.TopLogprobs.Select(logprob => (double)logprob), (a, b) => Math.Abs(a - b) < 1e-6);
+        Assert.Equal([1, 2, 0], sampled.TopIds.ToArray());
+        Assert.Equal([3 - total, 3 - total, 1 - total], sampled.TopLogprobs.ToArray().Select(logprob => (double)logprob), (a, b) => Math.Abs(a - b) < 1e-6);
     }
 
     [Theory]

@@ -294,7 +294,7 @@ public sealed class ChaosTests
         await foreach (var chunk in engine.Service.StartGenerateAsync(request, CancellationToken.None))
         {
             output.Tokens.AddRange(chunk.TokenIds);
-            output.Logprobs.AddRange(chunk.Logprobs);
+            output.Logprobs.AddRange(chunk.Logprobs.Select(logprob => logprob.Clone()));
             output = output with { Reason = chunk.FinishReason };
             await Pause(random);
         }
