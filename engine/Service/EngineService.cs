@@ -183,11 +183,15 @@ public sealed class EngineService(EngineCore core, IKvSender sender, TimeProvide
         {
             await closed.WaitAsync(core.Limits.MaxWait, time, cancellationToken);
         }
-        catch (TimeoutException) when (!closed.IsCompleted)
+        catch (TimeoutException)
         {
-            throw new RpcException(
-                RpcStatus.Unavailable,
-                $"{what} is ending, but a sender is still within a write to its pages after --max-wait ({core.Limits.MaxWait.TotalSeconds:0.###} s): it may be stuck. They come back when it leaves or dies");
+            // It may have closed as the time was up.
+            if (!closed.IsCompleted)
+            {
+                throw new RpcException(
+                    RpcStatus.Unavailable,
+                    $"{what} is ending, but a sender is still within a write to its pages after --max-wait ({core.Limits.MaxWait.TotalSeconds:0.###} s): it may be stuck. They come back when it leaves or dies");
+            }
         }
     }
 
