@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Compiles the kernels' sources with the emulation and their checks: build.sh OUTPUT_FOLDER. The program is OUTPUT_FOLDER/kernel-checks; sources that have not changed are not compiled again.
+# Compiles the kernels' sources with the emulation: build.sh OUTPUT_FOLDER. OUTPUT_FOLDER/kernel-checks checks the kernels, OUTPUT_FOLDER/libemulated-gpu.so is a GPU for the engine's
+# tests; sources that have not changed are not compiled again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
 mkdir -p "$out"
-flags=(-std=c++17 -O1 -g1 -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-attributes -Wno-maybe-uninitialized -ffp-contract=off -U_FORTIFY_SOURCE -I"$here" -I"$here/../../engine/Compute/Cuda/Kernels")
+flags=(-std=c++17 -O1 -g1 -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-attributes -Wno-maybe-uninitialized -ffp-contract=off -fPIC -U_FORTIFY_SOURCE -I"$here" -I"$here/../../engine/Compute/Cuda/Kernels")
 # -fsanitize=thread puts a call before each access to memory; Emulation/Sanitizer.cpp answers it, the compiler's own library is not linked.
 instrumented=(-fsanitize=thread --param tsan-instrument-func-entry-exit=0 -include "$here/Emulation/cuda.h")
 
@@ -24,7 +25,7 @@ compile() {
 }
 
 pids=()
-for source in "$here"/*Checks.cpp; do
+for source in "$here"/*Checks.cpp "$here"/EmulatedGpu.cpp; do
     compile "$source" "${instrumented[@]}" &
     pids+=($!)
 done
@@ -35,9 +36,20 @@ done
 for pid in "${pids[@]}"; do
     wait "$pid"
 done
-objects=()
-for source in "$here"/*.cpp "$here"/Emulation/*.cpp; do
-    objects+=("$(cat "$out/$(basename "$source" .cpp).object")")
+object_of() { cat "$out/$(basename "$1" .cpp).object"; }
+emulation=()
+for source in "$here"/Emulation/*.cpp; do
+    emulation+=("$(object_of "$source")")
 done
-"${CXX:-g++}" "${objects[@]}" -o "$out/kernel-checks.$$"
-mv "$out/kernel-checks.$$" "$out/kernel-checks"
+checks=("$(object_of "$here/Main.cpp")")
+for source in "$here"/*Checks.cpp; do
+    checks+=("$(object_of "$source")")
+done
+link() {
+    local target=$1
+    shift
+    "${CXX:-g++}" "$@" -o "$target.$$"
+    mv "$target.$$" "$target"
+}
+link "$out/kernel-checks" "${checks[@]}" "${emulation[@]}"
+link "$out/libemulated-gpu.so" -shared -Wl,-Bsymbolic,-z,defs "$(object_of "$here/EmulatedGpu.cpp")" "${emulation[@]}"

@@ -8,12 +8,11 @@
 #include <ucontext.h>
 #include <vector>
 
-/// Where the process's first stack begins (glibc).
-extern "C" void* __libc_stack_end;
-
 namespace emulation {
 namespace {
 constexpr size_t StackBytes = 128 * 1024;
+/// How far up the caller's stack what a kernel is called with may lie.
+constexpr size_t CallerStackBytes = 64 * 1024;
 constexpr unsigned WarpSize = 32;
 constexpr int MaxFaults = 8;
 
@@ -241,7 +240,10 @@ bool on_own_stack(const void* address) {
     return byte >= g_current->stack && byte < g_current->stack + StackBytes;
 }
 
-bool on_host_stack(const void* address) { return address >= g_hostStack && address < __libc_stack_end; }
+bool on_host_stack(const void* address) {
+    auto* byte = static_cast<const char*>(address);
+    return byte >= g_hostStack && byte < g_hostStack + CallerStackBytes;
+}
 
 uint3 thread_index() {
     unsigned i = g_current->index;

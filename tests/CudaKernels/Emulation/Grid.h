@@ -24,6 +24,8 @@ template <typename F> std::string launch(const char* name, dim3 grid, dim3 block
 /// Memory that kernels may touch; `initialised` says that the host has written all of it.
 void register_memory(const char* name, void* address, size_t bytes, bool initialised);
 void unregister_memory(void* address);
+/// The host has written into registered memory.
+void host_wrote(void* address, size_t bytes);
 
 /// The launch under way, between the parts of the emulation.
 struct Access {

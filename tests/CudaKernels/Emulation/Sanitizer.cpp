@@ -119,14 +119,6 @@ bool touch_cell(Region& region, Cell& cell, size_t offset, bool write, const Acc
     return true;
 }
 
-/// Constants, tables and the harness's own variables are no device memory, but reading them harms nothing.
-bool is_constant(const char* address);
-}
-
-extern "C" char __executable_start, end;
-
-namespace {
-bool is_constant(const char* address) { return address >= &__executable_start && address < &end; }
 }
 
 void register_memory(const char* name, void* address, size_t bytes, bool initialised) {
@@ -140,6 +132,14 @@ void unregister_memory(void* address) {
         g_last = nullptr;
         delete *found;
         g_regions.erase(found);
+    }
+}
+
+void host_wrote(void* address, size_t bytes) {
+    Region* region = find(static_cast<char*>(address));
+    for (size_t i = 0; region != nullptr && i < bytes; i += CellBytes) {
+        // Before every launch there was.
+        region->cells[(size_t(static_cast<char*>(address) - region->begin) + i) / CellBytes] = {{1, 0, 0, 0}, {}, {}};
     }
 }
 
@@ -160,7 +160,7 @@ void check_access(void* pointer, size_t bytes, bool write) {
     char* address = static_cast<char*>(pointer);
     Region* region = find(address);
     if (region == nullptr) {
-        if (write || !(is_constant(address) || on_host_stack(address))) {
+        if (write || !on_host_stack(address)) {
             fault("thread " + std::to_string(current_access().thread) + (write ? " writes " : " reads ") + std::to_string(bytes) + " bytes outside of every array" + nearest(address));
             stop();
         }

@@ -64,7 +64,7 @@ internal sealed class GpuContext : SafeHandle
 }
 
 /// <summary>Memory of the device.</summary>
-internal sealed class GpuMemory(GpuContext context, nint value, long bytes) : GpuHandle(context, value)
+internal sealed class GpuMemory(GpuContext context, nint value, long bytes) : GpuHandle(context, value), IGpuMemory
 {
     public long Bytes { get; } = bytes;
 
@@ -72,11 +72,9 @@ internal sealed class GpuMemory(GpuContext context, nint value, long bytes) : Gp
 }
 
 /// <summary>Memory of the host that the device copies from and to while the host goes on.</summary>
-internal sealed unsafe class PinnedMemory(GpuContext context, nint value, long bytes) : GpuHandle(context, value)
+internal sealed class PinnedMemory(GpuContext context, nint value, long bytes) : GpuHandle(context, value), IGpuMemory
 {
     public long Bytes { get; } = bytes;
-
-    public byte* Pointer => (byte*)Value;
 
     protected override int Release(nint value) => CudaDriver.cuMemFreeHost(value);
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using ScriptedServe.Engine.Sampling;
 using ScriptedServe.Tests.Support;
 
@@ -10,9 +9,6 @@ namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 /// </summary>
 public sealed class EmulatedKernelTests
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
-    private static readonly Lazy<Task<string>> Program = new(BuildAsync);
-
     [RequiresTheory(Need.CppCompiler)]
     [InlineData("emulation")]
     [InlineData("rows")]
@@ -22,7 +18,7 @@ public sealed class EmulatedKernelTests
     [InlineData("sampling")]
     public async Task Kernels_agree_with_their_oracles_without_races(string group)
     {
-        var (exitCode, output) = await RunAsync(await Program.Value, group);
+        var (exitCode, output) = await KernelEmulation.RunAsync(Path.Combine(await KernelEmulation.Folder.Value, "kernel-checks"), group);
         Assert.True(exitCode == 0, output);
     }
 
@@ -32,33 +28,5 @@ public sealed class EmulatedKernelTests
         // The two numbers are also in tests/CudaKernels/SampleChecks.cpp.
         Assert.Equal(0.8805201978886142, CounterRandom.Uniform(0, 0));
         Assert.Equal(0.7092726480653364, CounterRandom.Uniform(1234567890123456789, 77));
-    }
-
-    /// <summary>Compiles what has changed since the last time, and returns the program's path.</summary>
-    private static async Task<string> BuildAsync()
-    {
-        var folder = TestPaths.InRepository("artifacts", "kernel-checks");
-        var (exitCode, output) = await RunAsync("bash", TestPaths.InRepository("tests", "CudaKernels", "build.sh"), folder);
-        Assert.True(exitCode == 0, output);
-        return Path.Combine(folder, "kernel-checks");
-    }
-
-    private static async Task<(int ExitCode, string Output)> RunAsync(string program, params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        try
-        {
-            var output = process.StandardOutput.ReadToEndAsync();
-            var errors = process.StandardError.ReadToEndAsync();
-            await process.WaitForExitAsync().WaitAsync(Patience);
-            return (process.ExitCode, await output + await errors);
-        }
-        finally
-        {
-            if (!process.HasExited)
-            {
-                process.Kill(entireProcessTree: true);
-            }
-        }
     }
 }

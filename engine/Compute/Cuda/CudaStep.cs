@@ -1,0 +1,229 @@
+using System.Runtime.InteropServices;
+using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
+using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.KvTransport;
+
+namespace ScriptedServe.Engine.Compute.Cuda;
+
+/// <summary>PagedDecode.cu: LayerPages.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal record struct LayerPages(nint Pages, nint PageElements, int PageTokens, int KvHeads);
+
+/// <summary>PagedDecode.cu: PagedRows.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal record struct PagedRows(nint Lengths, nint PageBegins, nint Pages);
+
+/// <summary>
+/// The launches of one step through all blocks. A block is: residual and norm, queries/keys/values, their rotation and way into the pages, attention, output projection, residual
+/// and norm, feed-forward. Owns the memory between them, for the largest step.
+/// </summary>
+internal sealed class CudaStep : IDisposable
+{
+    private const int ElementBytes = 2;
+
+    private readonly IGpu _gpu;
+    private readonly DecoderConfig _config;
+    private readonly CudaWeights _weights;
+    private readonly StepKernels _kernels;
+    private readonly StepInputs _inputs;
+    private readonly List<IGpuMemory> _memory = [];
+    private readonly List<RopeConfig> _ropes;
+    private readonly List<IGpuMemory> _frequencies = [];
+    private readonly List<IGpuMemory> _angles = [];
+    private readonly int _kvElementBytes;
+
+    // [rows, hidden] f32: the residual stream, and what half a block adds to it. The rest is of the compute type.
+    private readonly IGpuMemory _residual, _delta;
+    private readonly IGpuMemory _normed, _qkv, _queries, _attended, _gateUp, _inner;
+
+    /// <summary>What decoding leaves of each split: [rows, heads, splits, headStride] and [rows, heads, splits, 2].</summary>
+    private IGpuMemory _sums, _extremes;
+    private long _splitRows;
+
+    public CudaStep(IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, int maxRows)
+    {
+        (_gpu, _config, _weights, _inputs, _kvElementBytes) = (gpu, config, weights, inputs, kvElementBytes);
+        try
+        {
+            _kernels = new StepKernels(gpu, names);
+            _ropes = [.. config.Blocks.Select(block => block.Rope).Distinct()];
+            foreach (var rope in _ropes)
+            {
+                _frequencies.Add(UploadFrequencies(rope));
+                _angles.Add(Keep(maxRows, rope.Frequencies.Count * 2 * sizeof(float)));
+            }
+
+            _residual = Keep(maxRows, config.Hidden * sizeof(float));
+            _delta = Keep(maxRows, config.Hidden * sizeof(float));
+            _normed = Keep(maxRows, config.Hidden * ElementBytes);
+            _qkv = Keep(maxRows, (config.QuerySize + 2 * config.KvSize) * ElementBytes);
+            _queries = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
+            _attended = Keep(maxRows, config.QuerySize * ElementBytes);
+            _gateUp = Keep(maxRows, 2 * config.FeedForward * ElementBytes);
+            _inner = Keep(maxRows, config.FeedForward * ElementBytes);
+            _splitRows = maxRows;
+            (_sums, _extremes) = AllocateSplits(maxRows);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Changes when memory has moved that launches name.</summary>
+    public int Generation { get; private set; }
+
+    /// <summary>Splits of the KV that decoding a context of this length takes.</summary>
+    public static int SplitsOf(int length) => (length + StepKernels.SplitTokens - 1) / StepKernels.SplitTokens;
+
+    /// <summary>Makes room for decoding so many rows in so many splits.</summary>
+    public void Reserve(int rows, int splits)
+    {
+        if ((long)rows * splits <= _splitRows)
+        {
+            return;
+        }
+
+        var (sums, extremes) = AllocateSplits((long)rows * splits);
+        _sums.Dispose();
+        _extremes.Dispose();
+        (_sums, _extremes, _splitRows) = (sums, extremes, (long)rows * splits);
+        Generation++;
+    }
+
+    /// <summary>Launches everything for the placed inputs; logits [logitRows, vocab] are on the device when the stream got there.</summary>
+    /// <param name="splits">At least those of the longest decode.</param>
+    /// <param name="layerDone">Called after the launches that put a layer's KV into the pool, or null.</param>
+    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int splits, IGpuMemory logits, Action<int>? layerDone)
+    {
+        _gpu.Call(
+            _kernels.Embed, new Extent(Blocks(_config.Hidden), rows),
+            KernelArgument.Pointer(_residual), KernelArgument.Pointer(_weights.Embedding.Weights), _inputs.Tokens, _weights.EmbeddingScale, _config.Hidden);
+        for (int i = 0; i < _ropes.Count; i++)
+        {
+            int pairs = _ropes[i].Frequencies.Count;
+            _gpu.Call(
+                _kernels.RopeAngles, new Extent((pairs + _kernels.RopeAngles.Threads - 1) / _kernels.RopeAngles.Threads, rows),
+                KernelArgument.Pointer(_angles[i]), KernelArgument.Pointer(_frequencies[i]), _inputs.Positions, _inputs.LongContexts, _ropes[i].Magnitude, pairs);
+        }
+
+        for (int layer = 0; layer < _config.Layers; layer++)
+        {
+            var block = _weights.Blocks[layer];
+            Norm(layer > 0, layer > 0 ? _weights.Blocks[layer - 1].PostFeedForwardNorm : null, block.AttentionNorm, rows);
+            Multiply(block.Qkv, _normed, _qkv, floats: false, rows);
+            Attend(pool, layer, rows, decodeRows, splits, layerDone);
+            Multiply(block.AttentionOutput, _attended, _delta, floats: true, rows);
+            Norm(true, block.PostAttentionNorm, block.FeedForwardNorm, rows);
+            Multiply(block.GateUp, _normed, _gateUp, floats: false, rows);
+            _gpu.Call(
+                _kernels.Activate, new Extent(Blocks(_config.FeedForward), rows), KernelArgument.Pointer(_gateUp), KernelArgument.Pointer(_inner), _config.FeedForward);
+            Multiply(block.Down, _inner, _delta, floats: true, rows);
+        }
+
+        Norm(true, _weights.Blocks[^1].PostFeedForwardNorm, _weights.FinalNorm, logitRows, _inputs.LogitRowMap);
+        Multiply(_weights.Output, _normed, logits, floats: true, logitRows);
+        if (_config.LogitSoftCap is { } cap)
+        {
+            nint count = (nint)logitRows * _config.VocabSize;
+            _gpu.Call(_kernels.SoftCap, new Extent((int)((count + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads)), KernelArgument.Pointer(logits), cap, count);
+        }
+    }
+
+    public void Dispose()
+    {
+        _memory.ForEach(memory => memory.Dispose());
+        _memory.Clear();
+        _sums?.Dispose();
+        _extremes?.Dispose();
+    }
+
+    private static int Blocks(int elements) => (elements + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads;
+
+    private void Attend(KvPool pool, int layer, int rows, int decodeRows, int splits, Action<int>? layerDone)
+    {
+        var (block, description) = (_weights.Blocks[layer], _config.Blocks[layer]);
+        int rope = _ropes.IndexOf(description.Rope), pageTokens = pool.Layout.PageTokens;
+        nint pages;
+        unsafe
+        {
+            pages = (nint)pool.PagePointer(layer, 0);
+        }
+
+        nint pageElements = pool.Layout.PageBytes / _kvElementBytes;
+        _gpu.Call(
+            _kernels.RopeKv, new Extent(rows),
+            KernelArgument.Pointer(_qkv), KernelArgument.Pointer(_queries), pages, _inputs.Slots, KernelArgument.Pointer(_angles[rope]),
+            KernelArgument.Pointer(block.QueryNorm), KernelArgument.Pointer(block.KeyNorm),
+            _config.Heads, _config.KvHeads, _config.HeadDim, _config.HeadStride, _ropes[rope].Frequencies.Count, pageTokens, pageElements, _config.NormEpsilon);
+        layerDone?.Invoke(layer);
+
+        var layerPages = KernelArgument.Of(new LayerPages(pages, pageElements, pageTokens, _config.KvHeads));
+        float softCap = _config.AttentionSoftCap ?? 0;
+        int headTiles = (_config.GroupSize + StepKernels.DecodeHeads - 1) / StepKernels.DecodeHeads;
+        _gpu.Call(
+            _kernels.PagedDecode, new Extent(splits, _config.KvHeads * headTiles, decodeRows),
+            KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages,
+            KernelArgument.Of(new PagedRows(_inputs.Lengths, _inputs.PageBegins, _inputs.Pages)), description.Window, _config.AttentionScale, softCap);
+        _gpu.Call(
+            _kernels.CombineSplits, new Extent(_config.Heads, decodeRows),
+            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), _inputs.Lengths, splits, description.Window,
+            _config.HeadDim, _config.HeadStride);
+        _gpu.Call(
+            _kernels.PrefillAttention, new Extent(_inputs.Tiles, _config.KvHeads),
+            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_queries), layerPages, _inputs.Slices, _inputs.TileList, _inputs.Pages,
+            _config.HeadDim, description.Window, _config.AttentionScale, softCap);
+    }
+
+    /// <summary>Adds the delta to the residual stream, and norms the sum for the rows, or for those of the map.</summary>
+    private void Norm(bool withDelta, IGpuMemory? postNorm, IGpuMemory norm, int rows, nint map = 0) =>
+        _gpu.Call(
+            _kernels.Norm, new Extent(rows),
+            KernelArgument.Pointer(_residual), KernelArgument.Pointer(withDelta ? _delta : null), KernelArgument.Pointer(postNorm), KernelArgument.Pointer(norm),
+            KernelArgument.Pointer(_normed), map, _config.Hidden, _config.NormEpsilon);
+
+    private void Multiply(CudaMatrix matrix, IGpuMemory inputs, IGpuMemory outputs, bool floats, int rows)
+    {
+        int rowsOfBlock = rows <= 8 ? 8 : 16;
+        var kernels = rowsOfBlock == 8 ? _kernels.ProductsOfEight : _kernels.ProductsOfSixteen;
+        _gpu.Call(
+            floats ? kernels.Floats : kernels.Same,
+            new Extent((matrix.Outputs + StepKernels.GemmOutputs - 1) / StepKernels.GemmOutputs, (rows + rowsOfBlock - 1) / rowsOfBlock),
+            KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(matrix.Weights), KernelArgument.Pointer(matrix.Bias), rows, matrix.Inputs, matrix.Outputs);
+    }
+
+    private unsafe IGpuMemory UploadFrequencies(RopeConfig rope)
+    {
+        double[] both = [.. rope.For(longContext: false), .. rope.For(longContext: true)];
+        var memory = Keep(both.Length, sizeof(double));
+        using var pinned = _gpu.AllocatePinned(both.Length * sizeof(double));
+        both.CopyTo(new Span<double>((void*)pinned.Value, both.Length));
+        _gpu.Upload((void*)pinned.Value, memory, 0, both.Length * sizeof(double));
+        _gpu.Wait();
+        return memory;
+    }
+
+    private (IGpuMemory Sums, IGpuMemory Extremes) AllocateSplits(long splitRows)
+    {
+        long bytes = splitRows * _config.Heads * sizeof(float);
+        var sums = _gpu.Allocate(bytes * _config.HeadStride);
+        try
+        {
+            return (sums, _gpu.Allocate(bytes * 2));
+        }
+        catch
+        {
+            sums.Dispose();
+            throw;
+        }
+    }
+
+    private IGpuMemory Keep(int rows, int rowBytes)
+    {
+        var memory = _gpu.Allocate((long)rows * rowBytes);
+        _memory.Add(memory);
+        return memory;
+    }
+}

@@ -1,0 +1,87 @@
+using ScriptedServe.Engine.Compute;
+using ScriptedServe.KvTransport;
+using ScriptedServe.Tests.Support;
+using Xunit.Abstractions;
+
+namespace ScriptedServe.Engine.Tests.Compute.Cuda;
+
+/// <summary>
+/// Whole models by the CUDA runner and the real kernels, in the emulation, against what Hugging Face's code computes for them in float64. What remains is the rounding of activations to 16 bits.
+/// </summary>
+public sealed class CudaGoldenTests(ITestOutputHelper output)
+{
+    private const int LongestPrompt = 24, Steps = 5;
+
+    [RequiresTheory(Need.CppCompiler)]
+    [InlineData("llama31-bf16", null, 0.04)]
+    [InlineData("gemma2-bf16", null, 0.04)]
+    [InlineData("gemma3-nested-bf16", KvDataType.Float32, 0.04)]
+    [InlineData("qwen2-bf16-sharded", null, 0.04)]
+    [InlineData("qwen3-bf16", null, 0.04)]
+    [InlineData("phi3-longrope-f32", null, 0.06)]
+    [InlineData("mistral-f16-swa", null, 0.005)]
+    [InlineData("qwen2-window-f16", null, 0.005)]
+    [InlineData("phi3-f16", null, 0.005)]
+    public async Task Log_probabilities_are_the_expected_ones_but_for_rounding_however_steps_are_cut(string name, KvDataType? kv, double tolerance)
+    {
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        var random = new Random(1);
+        var cases = GoldenModels.Cases(name).Cases.Where(golden => golden.Prompt.Length <= LongestPrompt && golden.ExpectedIds.Length >= Steps).Take(3).ToArray();
+        Assert.NotEmpty(cases);
+        using (var runner = CudaModels.Load(gpu, name, kv))
+        {
+            var (pool, sequences) = CudaModels.Deal(gpu, runner, [.. cases.Select(golden => golden.Prompt)], Steps, random);
+            using (pool)
+            {
+                PagedSequence.RunAtRandom(runner, pool, sequences, CudaModels.MaxBatchTokens, random);
+                var differences = new List<double>();
+                for (int step = 0; step < Steps; step++)
+                {
+                    for (int i = 0; i < cases.Length; i++)
+                    {
+                        var logits = sequences[i].Logits[sequences[i].Tokens.Count - 1];
+                        double max = logits.Max(), log = max + Math.Log(logits.Sum(value => Math.Exp(value - max)));
+                        differences.AddRange(cases[i].Top[step].Select(top => Math.Abs(top.LogProbability - (logits[top.Id] - log))));
+                        sequences[i].Append(cases[i].ExpectedIds[step], runner.Model.ShortContext);
+                    }
+
+                    PagedSequence.Step(runner, pool, [.. sequences.Select(sequence => (sequence, sequence.Left, true))]);
+                }
+
+                double[] sizes = [.. differences.Order()];
+                output.WriteLine($"{name}: {sizes.Length} log-probabilities, median difference {sizes[sizes.Length / 2]:E1}, largest {sizes[^1]:E1}");
+                Assert.InRange(sizes[sizes.Length / 2], 0, tolerance);
+                Assert.InRange(sizes[^1], 0, 8 * tolerance);
+            }
+        }
+
+        Assert.Equal(0, gpu.Live);
+    }
+
+    [RequiresFact(Need.CppCompiler)]
+    public async Task A_decoded_token_has_the_same_logits_alone_and_in_any_batch()
+    {
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        using var runner = CudaModels.Load(gpu, "llama31-bf16");
+        int[][] prompts = [[1, 2, 3, 4, 5, 6, 7], [9, 8, 7], [20, 30, 40, 50, 60]];
+        var (pool, sequences) = CudaModels.Deal(gpu, runner, prompts, 4, new Random(2));
+        using var _ = pool;
+        PagedSequence.RunAtRandom(runner, pool, sequences, CudaModels.MaxBatchTokens, new Random(3));
+        float[] Decode(params int[] batch)
+        {
+            var logits = new float[batch.Length * runner.Model.VocabSize];
+            // The last token again, over the KV of those before it.
+            runner.Forward(
+                [.. batch.Select(i => new StepSlice(new[] { prompts[i][^1] }, prompts[i].Length - 1, sequences[i].Pages, WantsLogits: true))], pool, logits, observer: null);
+            return logits;
+        }
+
+        int vocab = runner.Model.VocabSize;
+        var alone = Decode(0);
+        Assert.Equal(alone, Decode(0, 1, 2)[..vocab]);
+        Assert.Equal(alone, Decode(2, 0)[vocab..]);
+        int captures = gpu.Captures;
+        Assert.Equal(alone, Decode(1, 0)[vocab..]);
+        Assert.Equal(captures, gpu.Captures);
+    }
+}

@@ -1,0 +1,184 @@
+using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Cuda;
+
+namespace ScriptedServe.Engine.Tests.Compute.Cuda;
+
+/// <summary>What the runner asks of a GPU: launches, recordings, and everything back in the end. The GPU computes nothing.</summary>
+public sealed class CudaStepTests : IDisposable
+{
+    private const string Model = "llama31-bf16";
+    private readonly RecordingGpu _gpu = new();
+
+    public void Dispose() => _gpu.Dispose();
+
+    [Fact]
+    public void A_step_runs_each_layer_in_order_and_copies_once_each_way()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        _gpu.Log.Clear();
+        // Two sequences that decode, and a chunk of a prompt between them.
+        Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
+        string[] layer =
+        [
+            "add_rms_norm 7,1,1", "skinny_gemm 10,1,1", "rope_kv 7,1,1", "paged_decode 1,2,2", "combine_splits 6,2,1", "prefill_attention 1,2,1", "skinny_gemm 3,1,1",
+            "add_rms_norm 7,1,1", "skinny_gemm 9,1,1", "activate_multiply 1,7,1", "skinny_gemm 3,1,1",
+        ];
+        Assert.Equal(["upload", "embed 1,7,1", "rope_angles 1,7,1", .. layer, .. layer, "add_rms_norm 3,1,1", "skinny_gemm 14,1,1", "download", "wait"], _gpu.Log);
+    }
+
+    [Fact]
+    public void Decoding_is_recorded_once_for_each_size_and_replayed_from_then_on()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        // The largest first: later ones need no more memory.
+        string[] Run(int rows)
+        {
+            _gpu.Log.Clear();
+            Forward(runner, pool, [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))]);
+            return [.. _gpu.Log.Where(entry => entry[0] != '+')];
+        }
+
+        string[] replayed = ["upload", "replay", "download", "wait"], recorded = ["upload", "capture", .. replayed[1..]];
+        Assert.Equal(recorded, Run(8));
+        Assert.Equal(replayed, Run(5));
+        Assert.Equal(recorded, Run(4));
+        Assert.Equal(recorded, Run(1));
+        Assert.Equal(replayed, Run(3));
+        Assert.Equal(replayed, Run(8));
+        Assert.Equal(replayed, Run(1));
+    }
+
+    [Fact]
+    public void Recordings_are_made_anew_when_memory_that_they_name_has_moved()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        Forward(runner, pool, Decode(2, 0));
+        Forward(runner, pool, Decode(2, 0), Decode(2, 1));
+        int live = _gpu.Live;
+        _gpu.Log.Clear();
+        // The logits' memory grew with the second step, which dropped the first one's recording.
+        Forward(runner, pool, Decode(2, 0));
+        Assert.Contains("capture", _gpu.Log);
+        Assert.Equal(live + 1, _gpu.Live);
+
+        using var other = new CudaKvPool(_gpu, runner.Layout, 8);
+        _gpu.Log.Clear();
+        Forward(runner, other, Decode(2, 0));
+        Assert.Contains("capture", _gpu.Log);
+        pool.Dispose();
+    }
+
+    [Fact]
+    public void An_observer_is_told_of_a_layer_when_its_KV_is_there()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        _gpu.Log.Clear();
+        runner.Forward([Chunk(0, 3, 0) with { WantsLogits = false }], pool, [], new Observer(_gpu));
+        string[] told = [.. _gpu.Log.Where(entry => entry.Split(' ')[0] is "rope_kv" or "wait" or "told" or "prefill_attention")];
+        Assert.Equal(["rope_kv 3,1,1", "wait", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "wait", "told 1", "prefill_attention 1,2,1", "wait"], told);
+    }
+
+    [Fact]
+    public void A_page_is_copied_in_all_layers()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        _gpu.Log.Clear();
+        pool.CopyPage(1, 2);
+        Assert.Equal(["copy", "copy"], _gpu.Log);
+        Assert.Throws<ArgumentOutOfRangeException>(() => pool.CopyPage(1, 8));
+    }
+
+    [Fact]
+    public void Whatever_fails_while_a_model_is_loaded_gives_everything_back()
+    {
+        using (CudaModels.Load(_gpu, Model))
+        {
+        }
+
+        Assert.True(_gpu.Disposed);
+        Assert.Equal(0, _gpu.Live);
+        for (int call = 0; call < _gpu.Calls; call++)
+        {
+            var gpu = new RecordingGpu { FailingCall = call };
+            Assert.Throws<InvalidOperationException>(() => CudaModels.Load(gpu, Model));
+            Assert.True(gpu.Disposed && gpu.Live == 0, $"call {call}: {gpu.Live} left");
+        }
+    }
+
+    [Fact]
+    public void A_step_that_fails_anywhere_leaves_a_runner_that_goes_on()
+    {
+        int calls = FailOnce(failing: -1);
+        Assert.InRange(calls, 20, 200);
+        for (int call = 0; call < calls; call++)
+        {
+            _ = FailOnce(call);
+        }
+    }
+
+    [Fact]
+    public void A_pool_that_is_not_the_GPUs_is_refused()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new TestKvPool(runner.Layout, 8);
+        var error = Assert.Throws<ArgumentException>(() => Forward(runner, pool, Decode(0, 0)));
+        Assert.Contains("CudaKvPool", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("mixtral-bf16", "experts")]
+    [InlineData("qwen3-f32", "multiples of 8")]
+    public void A_model_that_the_kernels_cannot_compute_is_refused_before_there_is_a_GPU(string name, string reason)
+    {
+        var error = Assert.Throws<NotSupportedException>(() => CudaModels.Load(_gpu, name));
+        Assert.Contains(reason, error.Message, StringComparison.Ordinal);
+        Assert.Contains("--device cpu", error.Message, StringComparison.Ordinal);
+        Assert.Equal(0, _gpu.Calls);
+    }
+
+    /// <summary>A step that needs more memory for everything, of which a call fails, and the same step again.</summary>
+    /// <returns>The calls of the first one.</returns>
+    private static int FailOnce(int failing)
+    {
+        const int Position = 1100;
+        using var gpu = new RecordingGpu();
+        int calls;
+        using (var runner = CudaModels.Load(gpu, Model, context: 2 * Position))
+        {
+            int[] pages = [.. Enumerable.Range(0, Position / CudaModels.PageTokens + 1)];
+            using var pool = new CudaKvPool(gpu, runner.Layout, pages.Length);
+            StepSlice[] slices = [.. Enumerable.Range(0, 60).Select(row => new StepSlice(new[] { 1 }, Position, pages, WantsLogits: true))];
+            int before = gpu.Calls;
+            gpu.FailingCall = failing < 0 ? -1 : before + failing;
+            if (failing >= 0)
+            {
+                Assert.Throws<InvalidOperationException>(() => Forward(runner, pool, slices));
+                gpu.FailingCall = -1;
+            }
+
+            Forward(runner, pool, slices);
+            calls = gpu.Calls - before;
+        }
+
+        Assert.Equal(0, gpu.Live);
+        return calls;
+    }
+
+    /// <summary>A token of a sequence whose pages begin with <paramref name="page"/>.</summary>
+    private static StepSlice Decode(int position, int page) => new(new[] { 1 }, position, new[] { page, page, page }, WantsLogits: true);
+
+    private static StepSlice Chunk(int position, int count, int page) => new(Enumerable.Range(1, count).ToArray(), position, new[] { page, page + 1 }, WantsLogits: true);
+
+    private static void Forward(CudaModelRunner runner, KvTransport.KvPool pool, params StepSlice[] slices) =>
+        runner.Forward(slices, pool, new float[slices.Length * runner.Model.VocabSize], observer: null);
+
+    private sealed class Observer(RecordingGpu gpu) : ILayerObserver
+    {
+        public void LayerDone(int layer) => gpu.Log.Add($"told {layer}");
+    }
+}

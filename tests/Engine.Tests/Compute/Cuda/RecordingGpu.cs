@@ -1,0 +1,139 @@
+using System.Runtime.InteropServices;
+using ScriptedServe.Engine.Compute.Cuda.Device;
+
+namespace ScriptedServe.Engine.Tests.Compute.Cuda;
+
+/// <summary>A GPU that computes nothing: it tells what it was asked for, counts what it gave out, and fails when told to.</summary>
+internal sealed unsafe class RecordingGpu : IGpu
+{
+    private readonly List<string> _kernels = [];
+    private bool _capturing;
+    private int _calls;
+
+    /// <summary>What was asked for, in order: "kernel grid" for launches ("+" in front while capturing), and the names of the other calls.</summary>
+    public List<string> Log { get; } = [];
+
+    /// <summary>Memory and graphs not yet returned.</summary>
+    public int Live { get; private set; }
+
+    public bool Disposed { get; private set; }
+
+    /// <summary>The call that fails, counted from 0; below 0: none.</summary>
+    public int FailingCall { get; set; } = -1;
+
+    public int Calls => _calls;
+
+    public IGpuMemory Allocate(long bytes)
+    {
+        Count();
+        return new Memory(this, bytes);
+    }
+
+    public IGpuMemory AllocatePinned(long bytes) => Allocate(bytes);
+
+    public nint Kernel(string name, int sharedBytes)
+    {
+        Count();
+        _kernels.Add(name);
+        return _kernels.Count;
+    }
+
+    public void Launch(nint kernel, Extent grid, Extent block, int sharedBytes, void** arguments)
+    {
+        Count();
+        Log.Add($"{(_capturing ? "+" : "")}{_kernels[(int)kernel - 1].Split('<')[0]} {grid.X},{grid.Y},{grid.Z}");
+    }
+
+    public void Upload(void* from, IGpuMemory to, long offset, long bytes)
+    {
+        Count();
+        Assert.InRange(offset + bytes, 0, to.Bytes);
+        Log.Add("upload");
+    }
+
+    public void Download(IGpuMemory from, long offset, void* to, long bytes)
+    {
+        Count();
+        Assert.InRange(offset + bytes, 0, from.Bytes);
+        Log.Add("download");
+    }
+
+    public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes)
+    {
+        Count();
+        Log.Add("copy");
+    }
+
+    public void Wait()
+    {
+        Count();
+        Log.Add("wait");
+    }
+
+    public IDisposable Capture(Action work)
+    {
+        Count();
+        Log.Add("capture");
+        _capturing = true;
+        try
+        {
+            work();
+            return new Graph(this);
+        }
+        finally
+        {
+            _capturing = false;
+        }
+    }
+
+    public void Replay(IDisposable graph)
+    {
+        Count();
+        Log.Add("replay");
+    }
+
+    public void Dispose() => Disposed = true;
+
+    private void Count()
+    {
+        if (_calls++ == FailingCall)
+        {
+            throw new InvalidOperationException("the GPU fails");
+        }
+    }
+
+    private sealed class Graph : IDisposable
+    {
+        private readonly RecordingGpu _gpu;
+
+        public Graph(RecordingGpu gpu) => (_gpu = gpu).Live++;
+
+        public void Dispose() => _gpu.Live--;
+    }
+
+    private sealed class Memory : IGpuMemory
+    {
+        private readonly RecordingGpu _gpu;
+        private nint _value;
+
+        public Memory(RecordingGpu gpu, long bytes)
+        {
+            (_gpu, Bytes, _value) = (gpu, bytes, (nint)NativeMemory.AllocZeroed((nuint)bytes));
+            gpu.Live++;
+        }
+
+        public nint Value => _value != 0 ? _value : throw new ObjectDisposedException(nameof(Memory));
+
+        public long Bytes { get; }
+
+        public void Dispose()
+        {
+            if (_value != 0)
+            {
+                NativeMemory.Free((void*)_value);
+                _value = 0;
+                _gpu.Live--;
+            }
+        }
+    }
+}
