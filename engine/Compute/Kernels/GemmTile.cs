@@ -18,6 +18,10 @@ internal unsafe struct GemmTile
     /// <summary>The first output's weights, at the first unit of the run.</summary>
     public byte* Weights;
 
+    /// <summary>A cache line to fetch ahead with the run's first unit, and how much further the line for the next unit is: 0 to fetch nothing new.</summary>
+    public byte* Ahead;
+    public nint AheadStep;
+
     /// <summary>Bytes from an output to the next, and from a panel to the next.</summary>
     public int OutputBytes;
     public nint PanelBytes;
