@@ -14,7 +14,7 @@ public sealed class ScriptLimits
     /// <summary>Files one router may <c>#load</c> in all (default 64; 0 to 1024). Setting: script-load-files.</summary>
     public int LoadFiles { get; set; } = 64;
 
-    /// <summary>Thread time between two awaits, milliseconds (default 250; 1 to 60000). Setting: script-budget-ms.</summary>
+    /// <summary>Thread time between two awaits, of all threads of the call together, milliseconds (default 250; 1 to 60000). Setting: script-budget-ms.</summary>
     public int BudgetMs { get; set; } = 250;
 
     /// <summary>Bytes allocated between two awaits, MiB (default 64; 1 to 16384). Setting: script-budget-mib.</summary>

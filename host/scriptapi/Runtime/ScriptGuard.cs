@@ -5,7 +5,7 @@ namespace ScriptedServe.Scripting.Runtime;
 
 /// <summary>The checks that the compiler puts into every loop, jump and function of a script. Scripts do not call it.</summary>
 /// <remarks>
-/// The state is per thread because the budget is: it counts what runs between two points at which the script gives its thread back.
+/// The state is per thread: it counts what runs between two points at which the script gives its thread back.
 /// The clock and the allocation are looked at by each of the first checks, in which what doubles each turn becomes too large, and then at
 /// every 2nd, 4th, 8th ... while checks come quickly, so a tight loop pays a decrement each turn.
 /// </remarks>
@@ -212,6 +212,11 @@ public static class ScriptGuard
     {
         ref var segment = ref _segment;
         Settle(ref segment);
+        if (segment.Used != TimeSpan.Zero)
+        {
+            segment.Scope?.Use(-segment.Used);
+        }
+
         segment = new Segment { Scope = scope, Countdown = 1, Stride = 1 };
         Meter(ref segment);
     }
@@ -281,11 +286,12 @@ public static class ScriptGuard
 
         var gap = budget.Clock.GetElapsedTime(segment.Observed, now);
         var stall = budget.Run / 8;
-        segment.Used += gap < stall ? gap : stall;
+        var used = gap < stall ? gap : stall;
+        segment.Used += used;
         segment.Observed = now;
         segment.Stride = gap > TimeSpan.FromMilliseconds(1) || segment.Looks++ < FirstLooks ? 1 : Math.Min(segment.Stride * 2, LongestStride);
 
-        if (segment.Used > budget.Run)
+        if (scope.Use(used) > budget.Run)
         {
             throw Stop(ref segment, file, line, string.Create(
                 CultureInfo.InvariantCulture,

@@ -1,7 +1,10 @@
 namespace ScriptedServe.Scripting.Runtime;
 
 /// <summary>What a script may use each time it has the thread: from a call or resumption to its next await that really waits.</summary>
-/// <param name="Run">Time on the thread. Stalls (the machine busy, a collection) count at most an eighth of it each.</param>
+/// <param name="Run">
+/// Time on the thread, and on those that other parts of the same call have meanwhile. Stalls (the machine busy, a collection) count at most
+/// an eighth of it each.
+/// </param>
 /// <param name="AllocatedBytes">Bytes allocated on the thread.</param>
 /// <param name="CancelGrace">How long a cancelled script may go on, to clean up.</param>
 /// <param name="Clock">Measures Run and CancelGrace. Real time even where routers see a virtual clock: it guards the machine.</param>
@@ -32,6 +35,7 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
 
     private long _stopSeen;
     private int _asyncCalls;
+    private long _usedTicks;
     private volatile string? _stopped;
     private IAsyncEnumerable<Chunk>? _handedOn;
 
@@ -87,6 +91,10 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     internal void HandOn(IAsyncEnumerable<Chunk> chunks) => _handedOn = chunks;
 
     internal void Stop(string limit) => _stopped ??= limit;
+
+    /// <summary>Adds time that a part of the call used on a thread, or takes it back as the part gives its thread up.</summary>
+    /// <returns>What the parts that have a thread now used together.</returns>
+    internal TimeSpan Use(TimeSpan time) => new(Interlocked.Add(ref _usedTicks, time.Ticks));
 
     /// <summary>Counts an async function in; false if there are as many as may be.</summary>
     internal bool TryBeginAsync()

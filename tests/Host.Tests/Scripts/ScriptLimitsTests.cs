@@ -84,6 +84,40 @@ public sealed class ScriptLimitsTests
     }
 
     [Fact]
+    public async Task What_the_threads_of_one_call_use_at_the_same_time_counts_together_and_in_turn_apart()
+    {
+        var clock = new FakeTimeProvider();
+        var budget = new ScriptBudget(TimeSpan.FromMilliseconds(80), long.MaxValue, TimeSpan.Zero, clock, TimeSpan.MaxValue);
+        var scope = new ScriptScope(budget, "storm@1", requestId: null, CancellationToken.None);
+
+        // One after the other, each with nearly all of the budget.
+        await Loop(7);
+        await Loop(7);
+
+        // The third loops within the second's, on a thread of its own.
+        var inner = new List<Exception?>();
+        var outer = await Record.ExceptionAsync(() => Loop(5, () => inner.Add(Record.ExceptionAsync(() => Loop(5)).GetAwaiter().GetResult())));
+        Assert.Contains("storm@1 ran for more than 80 ms", Assert.IsType<ScriptLimitException>(Assert.Single(inner)).Message, StringComparison.Ordinal);
+        Assert.IsType<ScriptLimitException>(outer);
+
+        // Turns of 10 ms, the most that counts at once.
+        Task Loop(int turns, Action? last = null) => Task.Factory.StartNew(
+            () =>
+            {
+                scope.Enter();
+                for (var i = 0; i <= turns; i++)
+                {
+                    ScriptGuard.Check("storm.csx", 1);
+                    clock.Advance(TimeSpan.FromMilliseconds(10));
+                }
+
+                last?.Invoke();
+                ScriptGuard.Check("storm.csx", 1);
+            },
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
+    [Fact]
     public async Task A_lock_that_another_holds_is_not_waited_for_beyond_the_budget()
     {
         await using var harness = new CatalogHarness(new ScriptLimits { BudgetMs = 50 });
