@@ -22,6 +22,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
 
     private int state;
     private bool enumerated;
+    private bool readByHost;
     private CancellationToken listener;
     private EngineCall? call;
     private WorkInFlight.Ticket? work;
@@ -32,6 +33,8 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
     private int outputTokens;
 
     public bool IsOpenCall => true;
+
+    public void ReadByHost() => readByHost = true;
 
     public Chunk Current { get; private set; } = null!;
 
@@ -67,6 +70,7 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
 
         var script = ScriptScope.Current;
         script?.Leave();
+        var hasWaited = false;
         try
         {
             if (call is null)
@@ -75,7 +79,9 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             }
 
             call!.Waits();
-            if (!await chunks!.MoveNextAsync())
+            var next = chunks!.MoveNextAsync();
+            hasWaited = !next.IsCompleted;
+            if (!await next)
             {
                 if (!finished)
                 {
@@ -107,6 +113,12 @@ internal sealed class GenerateStream(HostEngine engine, HostRequest request, Hos
             if (Interlocked.CompareExchange(ref state, Idle, Moving) == Closed)
             {
                 await CloseAsync();
+            }
+
+            if (hasWaited && !readByHost)
+            {
+                // Off the thread that reads the engine's connection: what follows is the script's.
+                await Task.Yield();
             }
 
             script?.Resume();

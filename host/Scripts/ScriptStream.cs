@@ -103,6 +103,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
             var handle = (_script ?? throw new ObjectDisposedException(nameof(ScriptStream))).HandleRequest;
             _script = null;
             _router = (handle(request) ?? throw new InvalidOperationException($"{scope.Router}: HandleRequest returned null")).GetAsyncEnumerator(_cancellationToken);
+            (_router as IHostStream)?.ReadByHost();
             Keep(_router.MoveNextAsync());
         }
         finally
@@ -120,6 +121,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
             {
                 _toRead = null;
                 _handedOn = stream.GetAsyncEnumerator(CancellationToken.None);
+                (_handedOn as IHostStream)?.ReadByHost();
             }
 
             Keep((_handedOn ?? _router ?? throw new ObjectDisposedException(nameof(ScriptStream))).MoveNextAsync());
@@ -175,6 +177,9 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
             {
                 _handedOn = null;
                 await CloseAsync(read);
+
+                // Off the thread that read it: the script goes on from here.
+                await Task.Yield();
             }
 
             var more = await Move();

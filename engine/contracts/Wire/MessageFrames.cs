@@ -10,6 +10,16 @@ internal static class MessageFrames
 {
     public const int HeaderBytes = 5;
 
+    /// <summary>A frame of its own.</summary>
+    public static byte[] Of(IMessage message)
+    {
+        var messageBytes = message.CalculateSize();
+        var frame = new byte[HeaderBytes + messageBytes];
+        BinaryPrimitives.WriteUInt32BigEndian(frame.AsSpan(1), (uint)messageBytes);
+        message.WriteTo(frame.AsSpan(HeaderBytes));
+        return frame;
+    }
+
     /// <summary>Writes a frame without flushing, and returns its size in bytes.</summary>
     public static int Write(IBufferWriter<byte> output, IMessage message)
     {

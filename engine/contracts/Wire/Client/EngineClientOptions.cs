@@ -18,6 +18,11 @@ public sealed record EngineClientOptions
     /// <summary>A ping unanswered for this long ends the connection, and its calls with UNAVAILABLE; 10 s by default.</summary>
     public TimeSpan PingTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>
+    /// Measures the connections' own times: connecting, silence, pings. Real time by default, also where deadlines are of a virtual clock: sockets are real.
+    /// </summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>How long each kind of call may take; none by default.</summary>
     public EngineDeadlines Deadlines { get; init; } = new();
 }

@@ -1,8 +1,7 @@
-using System.Net.Http.Headers;
-using System.Net.Sockets;
-using System.Runtime.CompilerServices;
+using System.Collections.Concurrent;
 using Google.Protobuf;
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Contracts.Wire.Client.Http2;
 
 namespace ScriptedServe.Contracts.Wire.Client;
 
@@ -10,137 +9,54 @@ namespace ScriptedServe.Contracts.Wire.Client;
 /// Calls methods of one server by the gRPC-over-HTTP/2 protocol. Calls fail with <see cref="RpcException"/> whatever the cause, and
 /// with <see cref="OperationCanceledException"/> when the caller's own token is cancelled. Ending a call early resets its stream.
 /// </summary>
-internal sealed class RpcChannel : IDisposable
+internal sealed class RpcChannel(EngineAddress address, EngineClientOptions options, TimeProvider time) : IDisposable
 {
-    private readonly HttpMessageInvoker _http;
-    private readonly Uri _root;
-    private readonly AuthenticationHeaderValue? _authorization;
-    private readonly CancellationTokenSource _closing = new();
+    private readonly ConcurrentDictionary<string, byte[]> _headers = new();
+    private readonly string _authority = address.SocketPath is null ? new Uri(address.ToString()).Authority : "localhost";
 
-    public RpcChannel(EngineAddress address, EngineClientOptions options, TimeProvider time)
-    {
-        Address = address;
-        Closing = _closing.Token;
-        Time = time;
-        Frames = FrameRules.ForClient(options.MaxMessageBytes);
-        _authorization = options.BearerToken is null ? null : new("Bearer", options.BearerToken);
-        _root = new Uri(address.SocketPath is null ? address.ToString() : "http://localhost");
-        var handler = new SocketsHttpHandler
-        {
-            EnableMultipleHttp2Connections = true,
-            ConnectTimeout = options.ConnectTimeout,
-            KeepAlivePingDelay = options.PingDelay,
-            KeepAlivePingTimeout = options.PingTimeout,
-            KeepAlivePingPolicy = HttpKeepAlivePingPolicy.WithActiveRequests,
-            PooledConnectionIdleTimeout = TimeSpan.FromMinutes(5),
-            UseProxy = false,
-            UseCookies = false,
-            AllowAutoRedirect = false,
-        };
-        if (address.SocketPath is not null)
-        {
-            handler.ConnectCallback = async (_, cancellationToken) =>
-            {
-                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                try
-                {
-                    await socket.ConnectAsync(address.ToEndPoint(), cancellationToken);
-                    return new NetworkStream(socket, ownsSocket: true);
-                }
-                catch
-                {
-                    socket.Dispose();
-                    throw;
-                }
-            };
-        }
+    public EngineAddress Address { get; } = address;
 
-        _http = new(handler, disposeHandler: true);
-    }
+    /// <summary>Measures deadlines.</summary>
+    public TimeProvider Time { get; } = time;
 
-    public EngineAddress Address { get; }
+    public FrameRules Frames { get; } = FrameRules.ForClient(options.MaxMessageBytes);
 
-    public TimeProvider Time { get; }
+    public ConnectionSet Connections { get; } = new(address, options);
 
-    public FrameRules Frames { get; }
+    /// <summary>The header block of calls of a path.</summary>
+    public byte[] HeadersOf(string path) =>
+        _headers.GetOrAdd(path, static (path, channel) => RequestHeaders.Of(path, channel._authority, channel.Authorization), this);
 
-    /// <summary>Cancelled by disposal: the handler alone would let the calls under way run on.</summary>
-    public CancellationToken Closing { get; }
+    private string? Authorization { get; } = options.BearerToken is null ? null : "Bearer " + options.BearerToken;
 
     public async Task<TReply> UnaryAsync<TReply>(string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
         where TReply : class, IMessage<TReply>
     {
-        using var call = new ClientCall<TReply>(this, path, timeout, cancellationToken);
-        await call.StartAsync(request, parser);
-        var reply = await call.WaitAsync()
-            ? call.Replies.Take()
+        await using var call = Call(path, request, parser, timeout, cancellationToken);
+        var reply = await call.MoveNextAsync()
+            ? call.Current
             : throw new RpcException(RpcStatus.Internal, $"{Address}{path} ended with status OK and no reply.");
-        return !await call.WaitAsync()
+        return !await call.MoveNextAsync()
             ? reply
             : throw new RpcException(RpcStatus.Internal, $"{Address}{path} sent more than one reply.");
     }
 
-    public async IAsyncEnumerable<TReply> ServerStreamingAsync<TReply>(
-        string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, [EnumeratorCancellation] CancellationToken cancellationToken)
-        where TReply : class, IMessage<TReply>
-    {
-        using var call = new ClientCall<TReply>(this, path, timeout, cancellationToken);
-        await call.StartAsync(request, parser);
-        while (await call.WaitAsync())
-        {
-            yield return call.Replies.Take();
-        }
-    }
+    public IAsyncEnumerable<TReply> ServerStreamingAsync<TReply>(
+        string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
+        where TReply : class, IMessage<TReply> => Call(path, request, parser, timeout, cancellationToken);
 
-    /// <summary>As <see cref="ServerStreamingAsync"/> of chunks; those of a single token are not made into messages.</summary>
-    public async IAsyncEnumerable<GenerateItem> GenerateAsync(
-        string path, StartGenerateRequest request, TimeSpan? timeout, [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        using var call = new ClientCall<GenerateChunk>(this, path, timeout, cancellationToken);
-        await call.StartAsync(request, GenerateChunk.Parser);
-        while (await call.WaitAsync())
-        {
-            if (SingleToken.TryRead(call.Replies.Message, out var token))
-            {
-                call.Replies.Skip();
-                yield return new GenerateItem(token, null);
-            }
-            else
-            {
-                yield return new GenerateItem(0, call.Replies.Take());
-            }
-        }
-    }
+    /// <summary>
+    /// As <see cref="ServerStreamingAsync"/> of chunks; those of a single token are not made into messages. The reader goes on on the connection's thread.
+    /// </summary>
+    public IAsyncEnumerable<GenerateItem> GenerateAsync(string path, StartGenerateRequest request, TimeSpan? timeout, CancellationToken cancellationToken) =>
+        new RpcCall<GenerateItem>(
+            this, path, request,
+            static message => SingleToken.TryRead(message, out var token) ? new GenerateItem(token, null) : new GenerateItem(0, GenerateChunk.Parser.ParseFrom(message)),
+            nameof(GenerateChunk), timeout, isHostRead: true, cancellationToken);
 
-    /// <summary>Returns when the response's headers have arrived.</summary>
-    public Task<HttpResponseMessage> SendAsync(string path, IMessage message, TimeSpan? timeout, CancellationToken cancellationToken)
-    {
-        var request = new HttpRequestMessage(HttpMethod.Post, new Uri(_root, path))
-        {
-            Version = System.Net.HttpVersion.Version20,
-            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
-            Content = new MessageContent(message),
-        };
-        if (timeout is { } wait)
-        {
-            request.Headers.TryAddWithoutValidation(RpcHeaders.Timeout, RpcTimeout.Format(wait));
-        }
+    public void Dispose() => Connections.Dispose();
 
-        request.Headers.TE.Add(new("trailers"));
-        request.Headers.TryAddWithoutValidation(RpcHeaders.AcceptEncoding, "identity");
-        request.Headers.TryAddWithoutValidation("user-agent", "grpc-dotnet-scriptedserve/0.1");
-        request.Headers.Authorization = _authorization;
-        return _http.SendAsync(request, cancellationToken);
-    }
-
-    public void Dispose()
-    {
-        if (!Closing.IsCancellationRequested)
-        {
-            _closing.Cancel();
-            _closing.Dispose();
-        }
-
-        _http.Dispose();
-    }
+    private RpcCall<TReply> Call<TReply>(string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
+        where TReply : class, IMessage<TReply> =>
+        new(this, path, request, parser.ParseFrom, typeof(TReply).Name, timeout, isHostRead: false, cancellationToken);
 }
