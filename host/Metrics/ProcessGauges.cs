@@ -1,3 +1,4 @@
+using System.Runtime;
 namespace ScriptedServe.Host.Metrics;
 
 /// <summary>What the host's own process uses.</summary>
@@ -10,6 +11,7 @@ internal static class ProcessGauges
         Rising("dotnet_gc_allocated_bytes_total", "Bytes allocated on the managed heap.", static () => GC.GetTotalAllocatedBytes()),
         new Gauge("dotnet_gc_heap_bytes", "Bytes of the managed heap.", static () => [([], GC.GetTotalMemory(forceFullCollection: false))]),
         new Gauge("dotnet_gc_committed_bytes", "Memory that the managed heap holds, used or not, as of its last collection.", static () => [([], GC.GetGCMemoryInfo(GCKind.Any).TotalCommittedBytes)]),
+        Rising("dotnet_jit_seconds_total", "Time that the runtime spent compiling methods.", static () => JitInfo.GetCompilationTime().TotalSeconds),
         Rising("dotnet_gc_pause_seconds_total", "Time that garbage collection held all threads.", static () => GC.GetTotalPauseDuration().TotalSeconds),
         new SampledCounter(
             "dotnet_gc_collections_total",

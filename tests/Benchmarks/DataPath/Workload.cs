@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using ScriptedServe.Contracts;
+using ScriptedServe.Host.Models;
 
 namespace ScriptedServe.DataPathBenchmarks;
 
@@ -9,6 +10,7 @@ internal static class Workload
 {
     public const int Chunks = 64;
 
+    /// <summary>Of the model's vocabulary: a token each.</summary>
     public const int PromptWords = 120;
 
     /// <summary>The root of the clone that this program was built in.</summary>
@@ -26,7 +28,7 @@ internal static class Workload
     /// <summary>The milliseconds between tokens travel in the request's seed: both faces of the stub find them there.</summary>
     public static string Body(int paceMs)
     {
-        var prompt = string.Join(' ', Enumerable.Range(0, PromptWords).Select(word => "word" + (word % 10).ToString(CultureInfo.InvariantCulture)));
+        var prompt = string.Concat(Enumerable.Range(0, PromptWords).Select(word => " " + SyntheticText.Word(SyntheticModel.ByteTokens + word)));
         return string.Create(
             CultureInfo.InvariantCulture,
             $$"""{"model":"{{SyntheticModel.Name}}","stream":true,"max_tokens":{{Chunks}},"seed":{{paceMs}},"messages":[{"role":"user","content":"{{prompt}}"}]}""");
