@@ -44,7 +44,6 @@ public sealed class WeightCache(string folder, long limitBytes, TimeProvider tim
                 return ready;
             }
 
-            CheckRoom(bytes);
             MakeFolder();
             using (FileLock.Take(path + LockSuffix))
             {
@@ -80,8 +79,8 @@ public sealed class WeightCache(string folder, long limitBytes, TimeProvider tim
 
     private WeightMemory Make(string path, byte[] key, long bytes, int workers, Action<IWeightTarget> pack)
     {
-        string name = Path.GetFileName(path);
-        Remove(name + ".*" + TemporarySuffix, _ => true);
+        Remove(Path.GetFileName(path) + ".*" + TemporarySuffix, _ => true);
+        CheckRoom(WeightFile.FileBytes(bytes));
         string temporary = $"{path}.{Guid.NewGuid():N}{TemporarySuffix}";
         try
         {
@@ -127,23 +126,16 @@ public sealed class WeightCache(string folder, long limitBytes, TimeProvider tim
         }
     }
 
-    private void CheckRoom(long bytes)
+    private void CheckRoom(long needed)
     {
-        long needed = WeightFile.FileBytes(bytes);
         if (needed > limitBytes)
         {
-            throw new IOException($"they have {needed} bytes, more than --weight-cache-limit {limitBytes}");
+            throw new IOException($"they take {needed} bytes, more than --weight-cache-limit {limitBytes}");
         }
 
-        string? existing = folder;
-        while (existing is not null && !Directory.Exists(existing))
+        if (new DriveInfo(folder).AvailableFreeSpace is var free && free < needed + SpareDiskBytes)
         {
-            existing = Path.GetDirectoryName(existing);
-        }
-
-        if (existing is not null && new DriveInfo(existing).AvailableFreeSpace is var free && free < needed + SpareDiskBytes)
-        {
-            throw new IOException($"the disk has {free} bytes left, they need {needed} and {SpareDiskBytes} to spare");
+            throw new IOException($"the disk has {free} bytes left, they take {needed}, and {SpareDiskBytes} are left to others");
         }
     }
 
