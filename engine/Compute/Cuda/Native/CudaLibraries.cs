@@ -15,24 +15,27 @@ internal static class CudaLibraries
     /// <summary>The driver, NVRTC and cuBLASLt.</summary>
     public static IReadOnlyList<WantedLibrary> All { get; } = [WantedLibrary.Driver, WantedLibrary.Nvrtc, WantedLibrary.CublasLt];
 
-    /// <param name="given">Folders to look in first (--cuda-libs).</param>
+    /// <param name="given">Folders to look in first.</param>
     /// <exception cref="CudaUnavailableException">Names every library that is missing or does not load, and where it was looked for.</exception>
     public static void Load(LibraryFinder finder, IReadOnlyList<string> given, IReadOnlyList<WantedLibrary> libraries)
     {
         lock (Loading)
         {
             var problems = new List<string>();
+            IReadOnlyList<string> folders = [];
             foreach (var library in libraries)
             {
-                if (!Handles.ContainsKey(library.Key) && TryLoad(finder.Find(library, given)) is { } problem)
+                var found = finder.Find(library, given);
+                if (!Handles.ContainsKey(library.Key) && TryLoad(found) is { } problem)
                 {
                     problems.Add(problem);
+                    folders = found.Folders;
                 }
             }
 
             if (problems.Count > 0)
             {
-                throw new CudaUnavailableException($"CUDA cannot be used here. {string.Join(" ", problems)} --cuda-libs DIR names a folder to look in; --device cpu does without.");
+                throw new CudaUnavailableException($"CUDA cannot be used here: {string.Join("; ", problems)}. Looked in {string.Join(", ", folders)}, and where the loader looks. --device cpu does without.");
             }
 
             if (!s_resolving)
@@ -58,8 +61,8 @@ internal static class CudaLibraries
         }
 
         return found.Path is null
-            ? $"{string.Join(" or ", found.Library.FileNames)} was not found ({found.Library.Purpose}): looked in {string.Join(", ", found.Folders)}, and where the loader looks."
-            : $"{found.Path} is there and does not load ({found.Library.Purpose}).";
+            ? $"{string.Join(" or ", found.Library.FileNames)} was not found ({found.Library.Purpose})"
+            : $"{found.Path} is there and does not load ({found.Library.Purpose})";
     }
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? searchPath) => Handles.GetValueOrDefault(name);

@@ -19,7 +19,7 @@ internal sealed record FoundLibrary(WantedLibrary Library, string? Path, IReadOn
 
 /// <summary>
 /// Looks for the CUDA libraries: (1) in the folders given, (2) where CUDA_HOME or CUDA_PATH points, (3) in the usual places of the toolkit and the distributions, (4) in
-/// the nvidia packages that a pip PyTorch brings, of the active environment first. A folder given by the user is the only one looked in for what it has.
+/// the nvidia packages that a pip PyTorch brings, of the active environment first. The newest version is taken wherever it is, and of one version the first.
 /// </summary>
 /// <param name="root">In front of every fixed place; "/" but in tests.</param>
 /// <param name="environment">As <see cref="Environment.GetEnvironmentVariable(string)"/>.</param>
@@ -28,7 +28,7 @@ internal sealed class LibraryFinder(string root, Func<string, string?> environme
     private static readonly string[] SystemFolders =
         ["usr/local/cuda/lib64", "usr/local/nvidia/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib/wsl/lib", "usr/lib", "opt/cuda/lib64"];
 
-    /// <param name="given">Folders of --cuda-libs.</param>
+    /// <param name="given">Folders that the user names.</param>
     public FoundLibrary Find(WantedLibrary library, IReadOnlyList<string> given)
     {
         List<string> folders = [.. given, .. ToolkitFolders(), .. PipFolders()];
