@@ -125,7 +125,8 @@ public static class EngineProcess
         return loop.Failed.IsCompleted ? Failed : 0;
     }
 
-    private static IModelRunner LoadModel(EngineOptions options, StepPace pace, TextWriter errors, TimeProvider time)
+    /// <summary>The model that the options name, as they say it is to be computed.</summary>
+    internal static IModelRunner LoadModel(EngineOptions options, StepPace pace, TextWriter errors, TimeProvider time)
     {
         if (SyntheticModel.IsNamedBy(options.Model))
         {

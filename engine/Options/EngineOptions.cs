@@ -176,7 +176,7 @@ public sealed record EngineOptions
             ? TimeSpan.FromSeconds(seconds)
             : throw new FormatException("a time is a number of seconds from 0.001 to 86400");
 
-    private static int ParseWhole(string text, int least, int most) =>
+    internal static int ParseWhole(string text, int least, int most) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= least && number <= most
             ? number
             : throw new FormatException($"a whole number from {least} to {most} is expected");
@@ -197,7 +197,7 @@ public sealed record EngineOptions
         port);
 
     /// <summary>Reads settings and collects what is wrong with them.</summary>
-    private sealed class Reader(ParseResult commandLine, Func<string, string?> environment, IConfiguration file)
+    internal sealed class Reader(ParseResult commandLine, Func<string, string?> environment, IConfiguration file)
     {
         public List<string> Errors { get; } = [.. commandLine.Errors.Select(error => error.Message)];
 

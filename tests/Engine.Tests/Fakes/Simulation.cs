@@ -198,7 +198,7 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
     /// Some continuations, as those of WhenAll, come here by way of the thread pool, which other tests may keep busy: waits until it has run what it was
     /// given after them.
     /// </summary>
-    private static void LetPoolCatchUp() =>
+    public static void LetPoolCatchUp() =>
         Task.Factory.StartNew(() => { }, CancellationToken.None, TaskCreationOptions.PreferFairness, TaskScheduler.Default).Wait();
 
     /// <summary>Runs what callers have waiting.</summary>
