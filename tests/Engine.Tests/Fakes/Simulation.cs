@@ -131,7 +131,7 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
     {
         for (var moves = 0; !done(); moves++)
         {
-            Assert.True(moves < 200_000, "The simulation does not come to an end");
+            Assert.True(moves < 200_000, $"The simulation does not come to an end: {string.Join("; ", Engines.Select(engine => $"{engine.Load}"))}");
             Move();
             if (moves % 5_000 == 4_999)
             {
