@@ -49,8 +49,15 @@ public sealed class AllocationTests
         "drawn" => new() { Temperature = 0.8f, TopP = 0.9f, TopK = 200, MinP = 0.001f },
         _ => new()
         {
-            Temperature = 1.2f, TopP = 0.95f, Logprobs = 5, PresencePenalty = 0.5f, FrequencyPenalty = 0.1f, RepetitionPenalty = 1.1f,
-            LogitBias = { [300] = 1, [301] = -2 }, StopTokenIds = { 5, 6 }, MinTokens = 10_000,
+            Temperature = 1.2f,
+            TopP = 0.95f,
+            Logprobs = 5,
+            PresencePenalty = 0.5f,
+            FrequencyPenalty = 0.1f,
+            RepetitionPenalty = 1.1f,
+            LogitBias = { [300] = 1, [301] = -2 },
+            StopTokenIds = { 5, 6 },
+            MinTokens = 10_000,
         },
     };
 
