@@ -182,12 +182,12 @@ public class Http2ClientTests
             await link.SendAsync(Answer(stream));
             await link.DrainAsync();
         });
-        using var client = Call(server.Address, new() { PingDelay = TimeSpan.FromSeconds(10), PingTimeout = TimeSpan.FromSeconds(10), Clock = clock });
+        using var client = Call(server.Address, new() { PingDelay = TimeSpan.FromSeconds(10), PingTimeout = TimeSpan.FromHours(1), Clock = clock });
         var call = client.GetStatusAsync(new(), s_none);
         await asked.Task.Within();
         while (!call.IsCompleted)
         {
-            // A step at a time, so that the answers have time to come.
+            // A step at a time, so that answers come in between; each ping but the first is sent only once the one before was answered.
             clock.Advance(TimeSpan.FromSeconds(2.5));
             await Task.WhenAny(call, Task.Delay(TimeSpan.FromMilliseconds(30), TimeProvider.System));
         }
