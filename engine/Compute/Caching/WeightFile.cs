@@ -22,7 +22,7 @@ internal static unsafe class WeightFile
     private const int HeaderHashOffset = 88;
 
     /// <summary>Counts changes of how panels are laid out or weights are rounded.</summary>
-    private const int Version = 1;
+    private const int Version = 2;
 
     private const long WholeBytes = 64L << 20;
     private const int BlockBytes = 4096;

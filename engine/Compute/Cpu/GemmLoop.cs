@@ -11,6 +11,11 @@ internal sealed unsafe class GemmLoop : IDisposable
     /// <summary>A multiple of the row tile; a block's inputs should fit the second-level cache.</summary>
     private const int BlockRows = 96;
 
+    /// <summary>
+    /// Panels of the last blocks of few rows, as many as all threads' largest blocks have together: threads wait for each other at the end, but not long.
+    /// </summary>
+    private const int LastPanels = 2;
+
     private readonly WorkerTeam _team;
     private readonly GemmKernels _kernels;
     private readonly Action<int, int> _multiplyBlock;
@@ -59,10 +64,13 @@ internal sealed unsafe class GemmLoop : IDisposable
     /// </summary>
     public void Add(PackedMatrix matrix, int firstRow, int rows)
     {
-        int blockPanels = _team.Threads == 1 && rows < BlockRows ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce);
+        int blockPanels = _team.Threads == 1 && rows < BlockRows ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce(matrix.Format));
         int rowBlocks = (rows + BlockRows - 1) / BlockRows;
-        _groups[_groupCount++] = new Group(matrix, firstRow, rows, rowBlocks, blockPanels, _items);
-        _items += (matrix.PanelCount + blockPanels - 1) / blockPanels * rowBlocks;
+        int lastPanels = rowBlocks == 1 ? Math.Min(LastPanels, blockPanels) : blockPanels;
+        int largeBlocks = Math.Max(0, matrix.PanelCount - (lastPanels < blockPanels ? _team.Threads * blockPanels : 0)) / blockPanels;
+        var group = new Group(matrix, firstRow, rows, rowBlocks, blockPanels, largeBlocks, lastPanels, _items);
+        _groups[_groupCount++] = group;
+        _items += (largeBlocks + (matrix.PanelCount - group.LargePanels + lastPanels - 1) / lastPanels) * rowBlocks;
         _rows = Math.Max(_rows, firstRow + rows);
         (_format, _width) = (matrix.Format, matrix.Inputs);
     }
@@ -102,7 +110,8 @@ internal sealed unsafe class GemmLoop : IDisposable
         ref readonly var group = ref GroupOf(item);
         int block = item - group.FirstItem;
         int row = block % group.RowBlocks * BlockRows;
-        int panel = block / group.RowBlocks * group.BlockPanels;
+        int column = block / group.RowBlocks;
+        int panel = Math.Min(column, group.LargeBlocks) * group.BlockPanels + Math.Max(0, column - group.LargeBlocks) * group.LastPanels;
         bool int8 = _format == PanelFormat.Int8;
         nint inputStride = int8 ? Int8RowBytes : (nint)_inputStride * sizeof(float);
         _kernels.Multiply(new GemmBlock
@@ -112,7 +121,7 @@ internal sealed unsafe class GemmLoop : IDisposable
             InputStride = inputStride,
             Rows = Math.Min(BlockRows, group.Rows - row),
             FirstPanel = panel,
-            Panels = Math.Min(group.BlockPanels, group.Matrix.PanelCount - panel),
+            Panels = Math.Min(column < group.LargeBlocks ? group.BlockPanels : group.LastPanels, group.Matrix.PanelCount - panel),
             Outputs = _outputs + (nint)(group.FirstRow + row) * _outputStride,
             OutputStride = _outputStride,
             ExactOutputs = _exactOutputs,
@@ -130,5 +139,10 @@ internal sealed unsafe class GemmLoop : IDisposable
         return ref _groups[group];
     }
 
-    private readonly record struct Group(PackedMatrix Matrix, int FirstRow, int Rows, int RowBlocks, int BlockPanels, int FirstItem);
+    /// <param name="LargeBlocks">The first blocks, of <paramref name="BlockPanels"/>; the others are of <paramref name="LastPanels"/>.</param>
+    private readonly record struct Group(
+        PackedMatrix Matrix, int FirstRow, int Rows, int RowBlocks, int BlockPanels, int LargeBlocks, int LastPanels, int FirstItem)
+    {
+        public int LargePanels => LargeBlocks * BlockPanels;
+    }
 }

@@ -32,8 +32,8 @@ internal unsafe struct GemmBlock
 /// <summary>Matrix products on one vector width. Stateless; the results are the same bits for every width.</summary>
 internal abstract class GemmKernels
 {
-    /// <summary>Panels that a kernel for one row covers at once: blocks are best a multiple of this.</summary>
-    public abstract int PanelsAtOnce { get; }
+    /// <summary>Panels that the kernel for one row covers at once: blocks are best a multiple of this.</summary>
+    public abstract int PanelsAtOnce(PanelFormat format);
 
     public static GemmKernels For(VectorWidth width) => width switch
     {
@@ -65,7 +65,12 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
     /// </summary>
     private const int BlockingInputs = 1024;
 
-    public override int PanelsAtOnce => Math.Max(1, 8 * TLanes.Count / PackedMatrix.PanelOutputs);
+    public override int PanelsAtOnce(PanelFormat format) => format switch
+    {
+        PanelFormat.Float32 => StripPanels(GemmTiles<TLanes, TVector, Float32Panel>.VectorsFor(1)),
+        PanelFormat.BFloat16 => StripPanels(GemmTiles<TLanes, TVector, BFloat16Panel>.VectorsFor(1)),
+        _ => StripPanels(Int8Tiles<TLanes, TVector, TInts>.VectorsFor(1)),
+    };
 
     public override void Multiply(in GemmBlock block)
     {
@@ -131,7 +136,6 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
         var geometry = matrix.Geometry;
         int allVectors = panels * PackedMatrix.PanelOutputs / TLanes.Count;
         int tileVectors = TTiles.VectorsFor(rows);
-        int stripPanels = Math.Max(1, tileVectors * TLanes.Count / PackedMatrix.PanelOutputs);
         int runUnits = rows >= BlockingRows ? BlockingInputs / geometry.UnitInputs : matrix.Units;
         for (int unit = 0; unit < matrix.Units; unit += runUnits)
         {
@@ -148,10 +152,18 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
             // All rows pass over a strip of weights while it is in cache: it comes from memory once.
             for (int vector = 0; vector < allVectors; vector += tileVectors)
             {
+                // A strip that the large kernel would mostly fill with repetitions.
+                if (rows == 1 && allVectors - vector <= TTiles.VectorsFor(2))
+                {
+                    tileVectors = TTiles.VectorsFor(2);
+                }
+
+                int stripPanels = StripPanels(tileVectors);
                 int column = vector * TLanes.Count;
                 tile.Weights = matrix.Panels + (firstPanel + column / PackedMatrix.PanelOutputs) * matrix.PanelBytes
                     + column % PackedMatrix.PanelOutputs * geometry.OutputBytes + (long)unit * geometry.UnitBytes;
                 tile.Vectors = Math.Min(tileVectors, allVectors - vector);
+                tile.NextStrip = stripPanels * (nint)matrix.PanelBytes;
                 float* bias = matrix.Bias + (nint)firstPanel * PackedMatrix.PanelOutputs + column;
                 for (int row = 0; row < rows; row += TTiles.MaxRows)
                 {
@@ -165,6 +177,8 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
             }
         }
     }
+
+    private static int StripPanels(int vectors) => Math.Max(1, vectors * TLanes.Count / PackedMatrix.PanelOutputs);
 
     /// <summary>
     /// The first tiles of a strip fetch the next strip, each one line of every unit of a panel. Otherwise the first tile of every strip waits for memory,

@@ -22,6 +22,9 @@ internal unsafe struct GemmTile
     public byte* Ahead;
     public nint AheadStep;
 
+    /// <summary>Bytes from this strip's weights to those of the strip that is likely next: the one behind it in memory.</summary>
+    public nint NextStrip;
+
     /// <summary>Bytes from an output to the next, and from a panel to the next.</summary>
     public int OutputBytes;
     public nint PanelBytes;

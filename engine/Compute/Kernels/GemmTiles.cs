@@ -17,14 +17,18 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
 
     public static int VectorsFor(int rows) => rows switch
     {
-        1 => 8,
+        1 => TLanes.Count is 4 or 8 ? 12 : 8,
         2 => 4,
         _ => 2,
     };
 
     public static void Run(in GemmTile tile, int vectors)
     {
-        if (vectors == 8)
+        if (vectors == 12)
+        {
+            Rows1Wide(tile);
+        }
+        else if (vectors == 8)
         {
             Rows1(tile);
         }
@@ -97,6 +101,88 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
         TLanes.Store(s06, tile.Result(0, 6, lanes));
         TLanes.Store(s07, tile.Result(0, 7, lanes));
     }
+
+    /// <summary>
+    /// 1 row, 12 vectors of 4 or 8 lanes, two next to each other of a panel: decode. Reading six panels at a time is up to a tenth faster than four, and the
+    /// most that the first-level cache has ways for: rows of panels are often a power of two apart.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Rows1Wide(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        nint next = lanes * sizeof(float);
+        float* x0 = (float*)tile.Row(0);
+        int v0 = PairOf(tile, 0);
+        int v1 = PairOf(tile, 1);
+        int v2 = PairOf(tile, 2);
+        int v3 = PairOf(tile, 3);
+        int v4 = PairOf(tile, 4);
+        int v5 = PairOf(tile, 5);
+        byte* w0 = tile.Vector(v0, lanes);
+        byte* w1 = tile.Vector(v1, lanes);
+        byte* w2 = tile.Vector(v2, lanes);
+        byte* w3 = tile.Vector(v3, lanes);
+        byte* w4 = tile.Vector(v4, lanes);
+        byte* w5 = tile.Vector(v5, lanes);
+        TVector s00 = TLanes.Load(tile.Start(0, v0, lanes)), s01 = TLanes.Load(tile.Start(0, v0 + 1, lanes));
+        TVector s10 = TLanes.Load(tile.Start(0, v1, lanes)), s11 = TLanes.Load(tile.Start(0, v1 + 1, lanes));
+        TVector s20 = TLanes.Load(tile.Start(0, v2, lanes)), s21 = TLanes.Load(tile.Start(0, v2 + 1, lanes));
+        TVector s30 = TLanes.Load(tile.Start(0, v3, lanes)), s31 = TLanes.Load(tile.Start(0, v3 + 1, lanes));
+        TVector s40 = TLanes.Load(tile.Start(0, v4, lanes)), s41 = TLanes.Load(tile.Start(0, v4 + 1, lanes));
+        TVector s50 = TLanes.Load(tile.Start(0, v5, lanes)), s51 = TLanes.Load(tile.Start(0, v5 + 1, lanes));
+        nint inputs = (nint)tile.Units * 2;
+        for (nint i = 0; i < inputs; i += 2)
+        {
+            TVector x = TLanes.Broadcast(x0 + i);
+            s00 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w0), s00);
+            s01 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w0 + next), s01);
+            s10 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w1), s10);
+            s11 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w1 + next), s11);
+            s20 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w2), s20);
+            s21 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w2 + next), s21);
+            s30 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w3), s30);
+            s31 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w3 + next), s31);
+            s40 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w4), s40);
+            s41 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w4 + next), s41);
+            s50 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w5), s50);
+            s51 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w5 + next), s51);
+            x = TLanes.Broadcast(x0 + i + 1);
+            s00 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0), s00);
+            s01 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0 + next), s01);
+            s10 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1), s10);
+            s11 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1 + next), s11);
+            s20 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2), s20);
+            s21 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2 + next), s21);
+            s30 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3), s30);
+            s31 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3 + next), s31);
+            s40 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4), s40);
+            s41 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4 + next), s41);
+            s50 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5), s50);
+            s51 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5 + next), s51);
+            w0 += TPanel.PairBytes;
+            w1 += TPanel.PairBytes;
+            w2 += TPanel.PairBytes;
+            w3 += TPanel.PairBytes;
+            w4 += TPanel.PairBytes;
+            w5 += TPanel.PairBytes;
+        }
+
+        TLanes.Store(s00, tile.Result(0, v0, lanes));
+        TLanes.Store(s01, tile.Result(0, v0 + 1, lanes));
+        TLanes.Store(s10, tile.Result(0, v1, lanes));
+        TLanes.Store(s11, tile.Result(0, v1 + 1, lanes));
+        TLanes.Store(s20, tile.Result(0, v2, lanes));
+        TLanes.Store(s21, tile.Result(0, v2 + 1, lanes));
+        TLanes.Store(s30, tile.Result(0, v3, lanes));
+        TLanes.Store(s31, tile.Result(0, v3 + 1, lanes));
+        TLanes.Store(s40, tile.Result(0, v4, lanes));
+        TLanes.Store(s41, tile.Result(0, v4 + 1, lanes));
+        TLanes.Store(s50, tile.Result(0, v5, lanes));
+        TLanes.Store(s51, tile.Result(0, v5 + 1, lanes));
+    }
+
+    /// <summary>The first vector of pair <paramref name="pair"/>, or of the last valid one.</summary>
+    private static int PairOf(in GemmTile tile, int pair) => 2 * Math.Min(pair, tile.Vectors / 2 - 1);
 
     /// <summary>2 rows, 4 vectors. This kernel and the larger ones read more slowly than memory gives: they fetch what the next strip will read.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -36,11 +36,15 @@ internal unsafe interface IIntegerLanes<TVector, TInts>
     where TVector : unmanaged
     where TInts : unmanaged
 {
-    /// <summary>As many pairs of int8 as there are lanes, each widened to a pair of int16.</summary>
-    static abstract TInts Pairs(byte* pairs);
+    static abstract TInts LoadInts(byte* source);
 
-    /// <summary>One pair of int16 in every lane.</summary>
-    static abstract TInts BroadcastPair(byte* pair);
+    static abstract TInts Broadcast(int* source);
+
+    /// <summary>The lower byte of every int16, without sign.</summary>
+    static abstract TInts LowerBytes(TInts values);
+
+    /// <summary>The upper byte of every int16, with sign.</summary>
+    static abstract TInts UpperBytes(TInts values);
 
     /// <summary>sum + the first of the weights' pair * the first of the inputs' + the second * the second.</summary>
     static abstract TInts AddProducts(TInts sum, TInts weights, TInts inputs);
@@ -48,6 +52,6 @@ internal unsafe interface IIntegerLanes<TVector, TInts>
     /// <summary>Rounded to the nearest, ties to even.</summary>
     static abstract TVector ToFloats(TInts sums);
 
-    /// <summary>As many bf16 as there are lanes.</summary>
-    static abstract TVector BFloat16s(byte* source);
+    /// <summary>One bf16 of each of as many pairs as there are lanes: the first with a shift of 16, the second with one of 0.</summary>
+    static abstract TVector OneOfPairs(byte* pairs, int shift);
 }

@@ -10,8 +10,13 @@ namespace ScriptedServe.Engine.Compute.Kernels;
 /// </summary>
 internal static unsafe class Int8Inputs
 {
-    /// <summary>The scale in f32, then 32 int16.</summary>
-    public const int GroupBytes = sizeof(float) + 2 * Int8Panel.GroupInputs;
+    /// <summary>Before the integers of a group: the scale in f32, and an int32, what sums of the group's products begin with.</summary>
+    public const int HeaderBytes = sizeof(float) + sizeof(int);
+
+    public const int GroupBytes = HeaderBytes + sizeof(short) * Int8Panel.GroupInputs;
+
+    /// <summary>Of as many inputs as a unit of weights.</summary>
+    public const int UnitBytes = Int8Panel.UnitGroups * GroupBytes;
 
     private const int ExponentShift = 23;
     private const int ExponentBias = 127;
@@ -26,9 +31,9 @@ internal static unsafe class Int8Inputs
     private const float Rounder = 12582912f;
 
     /// <summary>Bytes of a row of this many inputs.</summary>
-    public static int RowBytes(int inputs) => (inputs + Int8Panel.GroupInputs - 1) / Int8Panel.GroupInputs * GroupBytes;
+    public static int RowBytes(int inputs) => (inputs + Int8Panel.UnitInputs - 1) / Int8Panel.UnitInputs * UnitBytes;
 
-    /// <summary>Writes the groups of one row; the last is filled up with zeros. Elements that are not finite make the products NaN.</summary>
+    /// <summary>Writes the groups of one row; the last unit is filled up with zeros. Elements that are not finite make the products NaN.</summary>
     /// <param name="groups">Of <see cref="RowBytes"/>.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Write(float* row, int inputs, byte* groups)
@@ -39,11 +44,11 @@ internal static unsafe class Int8Inputs
             WriteGroup(row + input, groups);
         }
 
-        if (input < inputs)
+        float* last = stackalloc float[Int8Panel.GroupInputs];
+        for (; input < (inputs + Int8Panel.UnitInputs - 1) / Int8Panel.UnitInputs * Int8Panel.UnitInputs; input += Int8Panel.GroupInputs, groups += GroupBytes)
         {
-            float* last = stackalloc float[Int8Panel.GroupInputs];
             new Span<float>(last, Int8Panel.GroupInputs).Clear();
-            new ReadOnlySpan<float>(row + input, inputs - input).CopyTo(new Span<float>(last, Int8Panel.GroupInputs));
+            new ReadOnlySpan<float>(row + input, Math.Max(0, inputs - input)).CopyTo(new Span<float>(last, Int8Panel.GroupInputs));
             WriteGroup(last, groups);
         }
     }
@@ -61,7 +66,7 @@ internal static unsafe class Int8Inputs
         if (exponent > 2 * ExponentBias)
         {
             *(float*)group = float.NaN;
-            new Span<byte>(group + sizeof(float), GroupBytes - sizeof(float)).Clear();
+            new Span<byte>(group, GroupBytes)[sizeof(float)..].Clear();
             return;
         }
 
@@ -69,9 +74,12 @@ internal static unsafe class Int8Inputs
         int shift = Bits - 1 + ExponentBias - Math.Max(exponent, LeastExponent);
         *(float*)group = PowerOfTwo(-shift);
         var scale = Vector256.Create(PowerOfTwo(shift));
-        short* integers = (short*)(group + sizeof(float));
-        Vector256.Narrow(Integers(a, scale), Integers(b, scale)).Store(integers);
-        Vector256.Narrow(Integers(c, scale), Integers(d, scale)).Store(integers + 16);
+        var first = Vector256.Narrow(Integers(a, scale), Integers(b, scale));
+        var second = Vector256.Narrow(Integers(c, scale), Integers(d, scale));
+        short* integers = (short*)(group + HeaderBytes);
+        first.Store(integers);
+        second.Store(integers + 16);
+        ((int*)group)[1] = -Int8Panel.LowerOffset * (SumOfLower(first) + SumOfLower(second));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -83,6 +91,15 @@ internal static unsafe class Int8Inputs
         // The largest may be rounded up to 2^15, which is no int16.
         var scaled = Vector256.Min(values * scale, Vector256.Create((float)short.MaxValue));
         return (scaled + Vector256.Create(Rounder)).AsInt32() - Vector256.Create(Rounder).AsInt32();
+    }
+
+    /// <summary>Of the inputs whose weights are in lower bytes: the first two of every four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int SumOfLower(Vector256<short> integers)
+    {
+        var pairs = integers.AsInt32();
+        var sums = (pairs >> 16) + ((pairs << 16) >> 16);
+        return Vector256.Sum(sums & Vector256.Create(0xFFFFFFFFL).AsInt32());
     }
 
     private static float PowerOfTwo(int exponent) => BitConverter.Int32BitsToSingle((exponent + ExponentBias) << ExponentShift);

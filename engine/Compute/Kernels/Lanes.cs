@@ -51,12 +51,16 @@ internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>, IIntegerLane
     public static Vector512<float> SecondOfPairs(byte* pairs) => (Vector512.Load((uint*)pairs) & Vector512.Create(0xFFFF0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<int> Pairs(byte* pairs) => Avx512BW.IsSupported
-        ? Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)pairs)).AsInt32()
-        : Vector512.Create(Lanes8.Pairs(pairs), Lanes8.Pairs(pairs + 16));
+    public static Vector512<int> LoadInts(byte* source) => Vector512.Load((int*)source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<int> BroadcastPair(byte* pair) => Vector512.Create(*(int*)pair);
+    public static Vector512<int> Broadcast(int* source) => Vector512.Create(*source);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> LowerBytes(Vector512<int> values) => values & Vector512.Create(0x00FF00FF);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> UpperBytes(Vector512<int> values) => (values.AsInt16() >> 8).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<int> AddProducts(Vector512<int> sum, Vector512<int> weights, Vector512<int> inputs) =>
@@ -68,9 +72,8 @@ internal readonly unsafe struct Lanes16 : ILanes<Vector512<float>>, IIntegerLane
     public static Vector512<float> ToFloats(Vector512<int> sums) => Vector512.ConvertToSingle(sums);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> BFloat16s(byte* source) => Avx512F.IsSupported
-        ? (Avx512F.ConvertToVector512Int32(Vector256.Load((ushort*)source)) << 16).AsSingle()
-        : Vector512.Create(Lanes8.BFloat16s(source), Lanes8.BFloat16s(source + 16));
+    public static Vector512<float> OneOfPairs(byte* pairs, int shift) =>
+        ((Vector512.Load((uint*)pairs) << shift) & Vector512.Create(0xFFFF0000u)).AsSingle();
 }
 
 internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>, IIntegerLanes<Vector256<float>, Vector256<int>>
@@ -100,12 +103,16 @@ internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>, IIntegerLanes
     public static Vector256<float> SecondOfPairs(byte* pairs) => (Vector256.Load((uint*)pairs) & Vector256.Create(0xFFFF0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<int> Pairs(byte* pairs) => Avx2.IsSupported
-        ? Avx2.ConvertToVector256Int16((sbyte*)pairs).AsInt32()
-        : Vector256.Create(Lanes4.Pairs(pairs), Lanes4.Pairs(pairs + 8));
+    public static Vector256<int> LoadInts(byte* source) => Vector256.Load((int*)source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<int> BroadcastPair(byte* pair) => Vector256.Create(*(int*)pair);
+    public static Vector256<int> Broadcast(int* source) => Vector256.Create(*source);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> LowerBytes(Vector256<int> values) => values & Vector256.Create(0x00FF00FF);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> UpperBytes(Vector256<int> values) => (values.AsInt16() >> 8).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> AddProducts(Vector256<int> sum, Vector256<int> weights, Vector256<int> inputs) =>
@@ -117,9 +124,8 @@ internal readonly unsafe struct Lanes8 : ILanes<Vector256<float>>, IIntegerLanes
     public static Vector256<float> ToFloats(Vector256<int> sums) => Vector256.ConvertToSingle(sums);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> BFloat16s(byte* source) => Avx2.IsSupported
-        ? (Avx2.ConvertToVector256Int32((ushort*)source) << 16).AsSingle()
-        : Vector256.Create(Lanes4.BFloat16s(source), Lanes4.BFloat16s(source + 8));
+    public static Vector256<float> OneOfPairs(byte* pairs, int shift) =>
+        ((Vector256.Load((uint*)pairs) << shift) & Vector256.Create(0xFFFF0000u)).AsSingle();
 }
 
 internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>, IIntegerLanes<Vector128<float>, Vector128<int>>
@@ -149,10 +155,16 @@ internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>, IIntegerLanes
     public static Vector128<float> SecondOfPairs(byte* pairs) => (Vector128.Load((uint*)pairs) & Vector128.Create(0xFFFF0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Pairs(byte* pairs) => Vector128.WidenLower(Vector128.CreateScalar(*(long*)pairs).AsSByte()).AsInt32();
+    public static Vector128<int> LoadInts(byte* source) => Vector128.Load((int*)source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> BroadcastPair(byte* pair) => Vector128.Create(*(int*)pair);
+    public static Vector128<int> Broadcast(int* source) => Vector128.Create(*source);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> LowerBytes(Vector128<int> values) => values & Vector128.Create(0x00FF00FF);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> UpperBytes(Vector128<int> values) => (values.AsInt16() >> 8).AsInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> AddProducts(Vector128<int> sum, Vector128<int> weights, Vector128<int> inputs) =>
@@ -164,7 +176,8 @@ internal readonly unsafe struct Lanes4 : ILanes<Vector128<float>>, IIntegerLanes
     public static Vector128<float> ToFloats(Vector128<int> sums) => Vector128.ConvertToSingle(sums);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> BFloat16s(byte* source) => (Vector128.WidenLower(Vector128.CreateScalar(*(long*)source).AsUInt16()).AsInt32() << 16).AsSingle();
+    public static Vector128<float> OneOfPairs(byte* pairs, int shift) =>
+        ((Vector128.Load((uint*)pairs) << shift) & Vector128.Create(0xFFFF0000u)).AsSingle();
 }
 
 /// <summary>For machines whose vectors have no fused multiply-add.</summary>
@@ -194,10 +207,16 @@ internal readonly unsafe struct Lanes1 : ILanes<float>, IIntegerLanes<float, int
     public static float SecondOfPairs(byte* pairs) => BitConverter.UInt32BitsToSingle(*(uint*)pairs & 0xFFFF0000u);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int Pairs(byte* pairs) => ((sbyte)pairs[1] << 16) + (ushort)(sbyte)pairs[0];
+    public static int LoadInts(byte* source) => *(int*)source;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int BroadcastPair(byte* pair) => *(int*)pair;
+    public static int Broadcast(int* source) => *source;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int LowerBytes(int values) => values & 0x00FF00FF;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int UpperBytes(int values) => (values >> 24 << 16) | (ushort)((short)values >> 8);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int AddProducts(int sum, int weights, int inputs) => sum + (short)weights * (short)inputs + (weights >> 16) * (inputs >> 16);
@@ -206,5 +225,5 @@ internal readonly unsafe struct Lanes1 : ILanes<float>, IIntegerLanes<float, int
     public static float ToFloats(int sums) => sums;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float BFloat16s(byte* source) => BitConverter.UInt32BitsToSingle((uint)*(ushort*)source << 16);
+    public static float OneOfPairs(byte* pairs, int shift) => BitConverter.UInt32BitsToSingle((*(uint*)pairs << shift) & 0xFFFF0000u);
 }

@@ -96,11 +96,19 @@ internal sealed unsafe class PackedMatrix : IDisposable
                 {
                     PanelFormat.Float32 => ((float*)unit)[i * PanelOutputs],
                     PanelFormat.BFloat16 => BFloat16.ToSingle(((ushort*)unit)[i]),
-                    _ => BFloat16.ToSingle(*(ushort*)unit) * (sbyte)unit[Int8Panel.ScaleBytes + i / 2 * Int8Panel.PairBytes + i % 2],
+                    _ => Int8Weight(unit, i),
                 };
             }
         }
     }
 
     public void Dispose() => _owned?.Dispose();
+
+    /// <param name="unit">At what it holds of the output.</param>
+    private static float Int8Weight(byte* unit, int input)
+    {
+        var (group, inGroup) = (input / Int8Panel.GroupInputs, input % Int8Panel.GroupInputs);
+        byte stored = unit[Int8Panel.ScaleBytes + group * Int8Panel.GroupBytes + Int8Panel.ByteOf(inGroup)];
+        return BFloat16.ToSingle(((ushort*)unit)[group]) * (Int8Panel.IsLower(inGroup) ? stored - Int8Panel.LowerOffset : (sbyte)stored);
+    }
 }

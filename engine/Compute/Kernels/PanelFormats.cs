@@ -12,8 +12,8 @@ internal enum PanelFormat
     BFloat16,
 
     /// <summary>
-    /// For each group of 32 inputs <c>[16]</c> scales in bf16, then <c>[16 pairs][16][2]</c> int8: 544 bytes, 8.5 bits a weight. A weight is
-    /// its int8 times the scale of its output and group.
+    /// For each two groups of 32 inputs <c>[16][2]</c> scales in bf16, then for each group <c>[8 quads][16][4]</c> int8: 1088 bytes, 8.5 bits a weight. A
+    /// weight is its int8 times the scale of its output and group. See <see cref="Int8Panel"/> for the order within a quad.
     /// </summary>
     Int8,
 }
@@ -31,7 +31,7 @@ internal readonly record struct PanelGeometry(int UnitInputs, int UnitBytes, int
     {
         PanelFormat.Float32 => new(2, Float32Panel.PairBytes, 4, 2 * sizeof(float)),
         PanelFormat.BFloat16 => new(2, BFloat16Panel.PairBytes, 4, 2 * sizeof(float)),
-        PanelFormat.Int8 => new(Int8Panel.GroupInputs, Int8Panel.GroupBytes, 2, Int8Inputs.GroupBytes),
+        PanelFormat.Int8 => new(Int8Panel.UnitInputs, Int8Panel.UnitBytes, 4, Int8Inputs.UnitBytes),
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
@@ -86,18 +86,44 @@ internal readonly unsafe struct BFloat16Panel : IPanelReader
         where TVector : unmanaged => TLanes.SecondOfPairs(pair);
 }
 
-/// <summary>The constants of <see cref="PanelFormat.Int8"/>.</summary>
+/// <summary>
+/// The layout of <see cref="PanelFormat.Int8"/>. An output's quad holds inputs 0, 2, 1, 3 in this order: the lower bytes of its two int16 are inputs 0 and
+/// 1, the upper ones 2 and 3, and both become pairs of int16 with one instruction. Lower bytes are stored 128 too large, so that they need no sign.
+/// </summary>
 internal static class Int8Panel
 {
+    /// <summary>Inputs that share a scale.</summary>
     public const int GroupInputs = 32;
 
-    public const int GroupPairs = GroupInputs / 2;
+    public const int UnitGroups = 2;
 
-    /// <summary>Before the weights of a group: 16 bf16.</summary>
-    public const int ScaleBytes = 32;
+    public const int UnitInputs = UnitGroups * GroupInputs;
 
-    /// <summary>16 outputs of two int8.</summary>
-    public const int PairBytes = 32;
+    public const int QuadInputs = 4;
 
-    public const int GroupBytes = ScaleBytes + GroupPairs * PairBytes;
+    /// <summary>Before the weights of a unit: 16 pairs of bf16.</summary>
+    public const int ScaleBytes = 64;
+
+    /// <summary>What moves the first group's scale of a pair to where an f32 has it; the second's is there.</summary>
+    public const int FirstScaleShift = 16;
+
+    /// <summary>16 outputs of four int8.</summary>
+    public const int QuadBytes = 64;
+
+    public const int GroupBytes = GroupInputs / QuadInputs * QuadBytes;
+
+    public const int UnitBytes = ScaleBytes + UnitGroups * GroupBytes;
+
+    /// <summary>What is added to the lower bytes.</summary>
+    public const int LowerOffset = 128;
+
+    /// <summary>Where an input of a group lies, from the group's first quad of the same output.</summary>
+    public static int ByteOf(int input)
+    {
+        int inQuad = input % QuadInputs;
+        return input / QuadInputs * QuadBytes + inQuad % 2 * 2 + inQuad / 2;
+    }
+
+    /// <summary>The input is in a lower byte.</summary>
+    public static bool IsLower(int input) => input % QuadInputs < 2;
 }

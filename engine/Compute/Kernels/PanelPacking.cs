@@ -66,28 +66,30 @@ internal sealed unsafe class PanelPacking(IReadOnlyList<TensorView> parts, Panel
     /// <summary>Each group's scale makes its largest weight 127 (or, the scale being rounded, up to half more, which is rounded to 127).</summary>
     private static void PackInt8(float[] values, byte* column)
     {
-        for (int group = 0; group < values.Length; group += Int8Panel.GroupInputs, column += Int8Panel.GroupBytes)
+        for (int unit = 0; unit < values.Length; unit += Int8Panel.UnitInputs, column += Int8Panel.UnitBytes)
         {
-            float largest = 0;
-            for (int input = group; input < group + Int8Panel.GroupInputs; input++)
+            for (int group = 0; group < Int8Panel.UnitGroups; group++)
             {
-                largest = MathF.Max(largest, MathF.Abs(values[input]));
-            }
+                var weights = values.AsSpan(unit + group * Int8Panel.GroupInputs, Int8Panel.GroupInputs);
+                float largest = 0;
+                foreach (float weight in weights)
+                {
+                    largest = MathF.Max(largest, MathF.Abs(weight));
+                }
 
-            ushort scale = BFloat16.Round(largest / sbyte.MaxValue);
-            *(ushort*)column = scale;
-            float divisor = BFloat16.ToSingle(scale);
-            if (divisor == 0)
-            {
-                continue;
+                ushort scale = BFloat16.Round(largest / sbyte.MaxValue);
+                ((ushort*)column)[group] = scale;
+                PackGroup(weights, BFloat16.ToSingle(scale), column + Int8Panel.ScaleBytes + group * Int8Panel.GroupBytes);
             }
+        }
+    }
 
-            sbyte* pair = (sbyte*)column + Int8Panel.ScaleBytes;
-            for (int input = 0; input < Int8Panel.GroupInputs; input += 2, pair += Int8Panel.PairBytes)
-            {
-                pair[0] = Nearest(values[group + input] / divisor);
-                pair[1] = Nearest(values[group + input + 1] / divisor);
-            }
+    private static void PackGroup(ReadOnlySpan<float> weights, float scale, byte* quads)
+    {
+        for (int input = 0; input < weights.Length; input++)
+        {
+            int rounded = scale == 0 ? 0 : Nearest(weights[input] / scale);
+            quads[Int8Panel.ByteOf(input)] = (byte)(Int8Panel.IsLower(input) ? rounded + Int8Panel.LowerOffset : rounded);
         }
     }
 
