@@ -22,7 +22,7 @@ public sealed class NonFiniteLogitsException(int token) : Exception($"The logit 
 
 /// <summary>
 /// Chooses a token from logits. The choice depends on the logits, the parameters, the counts and the position alone. Equal values are ordered by
-/// lower token id; sums run in f64 in token order, so that the result is that of the plain definition (sort everything, cut, draw).
+/// lower token id; sums run in f64, so that the result is that of the plain definition (sort everything, cut, draw).
 /// </summary>
 /// <remarks>
 /// Order: repetition, presence and frequency penalties; logit_bias; mask of end tokens before min_tokens; then at temperature 0 the largest,
@@ -34,8 +34,9 @@ public sealed class Sampler(int vocabSize)
     /// <summary>Temperatures beyond these say nothing of how far apart likely tokens lie.</summary>
     private const float LeastUnit = 0.125f, MostUnit = 4;
 
-    private readonly float[] _scores = new float[vocabSize];
+    private readonly float[] _adjusted = new float[vocabSize];
     private readonly float[] _weights = new float[vocabSize];
+    private readonly float[] _byRank = new float[vocabSize];
     private readonly int[] _kept = new int[vocabSize];
     private readonly TopSelection _selection = new(vocabSize);
     private float[] _topLogprobs = [];
@@ -47,11 +48,26 @@ public sealed class Sampler(int vocabSize)
     /// <exception cref="NonFiniteLogitsException">A logit is NaN or infinite.</exception>
     public SampledToken Sample(ReadOnlySpan<float> logits, SamplingParameters parameters, TokenCounts? counts, int generated, int position)
     {
-        CheckFinite(logits);
-        logits.CopyTo(_scores);
-        Adjust(_scores, parameters, counts, generated);
-        var token = parameters.Temperature == 0 ? LogitMath.ArgMax(_scores) : Draw(parameters, CounterRandom.Uniform(parameters.Seed, position));
-        return parameters.Logprobs is { } top ? WithLogprobs(logits, token, top) : new SampledToken(token, 0, [], []);
+        var max = LogitMath.Max(logits, out var finite);
+        if (!finite)
+        {
+            throw new NonFiniteLogitsException(FloatBits.IndexOfNonFinite(MemoryMarshal.Cast<float, uint>(logits), 0x7f80_0000u));
+        }
+
+        var scores = logits;
+        var best = max;
+        if (counts is not null || parameters.Biases.Length > 0 || generated < parameters.MinTokens)
+        {
+            logits.CopyTo(_adjusted);
+            Adjust(_adjusted, parameters, counts, generated);
+            scores = _adjusted;
+            best = LogitMath.Max(scores);
+        }
+
+        var token = parameters.Temperature == 0
+            ? LogitMath.IndexOf(scores, best)
+            : Draw(scores, best, parameters, CounterRandom.Uniform(parameters.Seed, position));
+        return parameters.Logprobs is { } top ? WithLogprobs(logits, max, token, top) : new SampledToken(token, 0, [], []);
     }
 
     /// <summary>Applies penalties, bias and the mask of end tokens.</summary>
@@ -86,26 +102,35 @@ public sealed class Sampler(int vocabSize)
         }
     }
 
-    private int Draw(SamplingParameters parameters, double uniform)
+    private int Draw(ReadOnlySpan<float> scores, float max, SamplingParameters parameters, double uniform)
     {
-        var max = LogitMath.Max(_scores);
-        LogitMath.Weights(_scores, max, parameters.Temperature, _weights);
         var topK = parameters.TopK == 0 ? vocabSize : Math.Min(parameters.TopK, vocabSize);
-        return topK == vocabSize && parameters.TopP >= 1 && parameters.MinP <= 0
-            ? DrawFromAll(uniform)
-            : DrawFrom(Keep(parameters, max, topK), uniform);
+        if (topK == vocabSize && parameters.TopP >= 1 && parameters.MinP <= 0)
+        {
+            LogitMath.Weights(scores, max, parameters.Temperature, _weights);
+            return LogitMath.IndexOfShare(_weights, uniform);
+        }
+
+        var kept = Keep(scores, max, parameters, topK);
+        return kept[LogitMath.IndexOfShare(WeightsOf(scores, max, parameters, kept), uniform)];
     }
 
     /// <summary>The tokens that top_k, top_p and min_p keep, by id.</summary>
-    private Span<int> Keep(SamplingParameters parameters, float max, int topK)
+    private Span<int> Keep(ReadOnlySpan<float> scores, float max, SamplingParameters parameters, int topK)
     {
         _selection.Begin(max, Math.Clamp(parameters.Temperature, LeastUnit, MostUnit));
-        var enough = parameters.TopP < 1 ? parameters.TopP * Total(topK) : double.PositiveInfinity;
-        var (count, sum) = (0, 0.0);
-        while (count < topK && sum < enough && (count < _selection.Count || _selection.Extend(_scores)))
+        var enough = parameters.TopP < 1 ? parameters.TopP * Total(scores, max, parameters, topK) : double.PositiveInfinity;
+        var (count, sum, known) = (0, 0.0, 0);
+        while (count < topK && sum < enough && (count < _selection.Count || _selection.Extend(scores)))
         {
+            if (count == known)
+            {
+                known = _selection.Count;
+                WeightsOf(scores, max, parameters, _selection.Ordered[count..]).CopyTo(_byRank.AsSpan(count));
+            }
+
             // The likeliest has weight 1; weights fall along the selection.
-            var weight = _weights[_selection.Ordered[count]];
+            var weight = _byRank[count];
             if (count > 0 && weight < parameters.MinP)
             {
                 break;
@@ -115,75 +140,51 @@ public sealed class Sampler(int vocabSize)
             count++;
         }
 
-        var kept = _kept.AsSpan(0, count);
-        _selection.Ordered[..count].CopyTo(kept);
-        kept.Sort();
-        return kept;
+        return ById(count);
     }
 
-    /// <summary>The weights of the <paramref name="topK"/> likeliest, added by id.</summary>
-    private double Total(int topK)
+    /// <summary>The sum of the weights of the <paramref name="topK"/> likeliest.</summary>
+    private double Total(ReadOnlySpan<float> scores, float max, SamplingParameters parameters, int topK)
     {
         if (topK == vocabSize)
         {
-            return Sum(_weights);
+            LogitMath.Weights(scores, max, parameters.Temperature, _weights);
+            return LogitMath.Sum(_weights);
         }
 
-        while (_selection.Count < topK && _selection.Extend(_scores))
+        while (_selection.Count < topK && _selection.Extend(scores))
         {
         }
 
-        var byId = _kept.AsSpan(0, topK);
-        _selection.Ordered[..topK].CopyTo(byId);
-        byId.Sort();
-        return SumOf(byId);
+        return LogitMath.Sum(WeightsOf(scores, max, parameters, ById(topK)));
     }
 
-    private int DrawFromAll(double uniform)
+    /// <summary>The first <paramref name="count"/> of the selection by id.</summary>
+    private Span<int> ById(int count)
     {
-        var target = uniform * Sum(_weights);
-        var (sum, last) = (0.0, 0);
-        for (var token = 0; token < _weights.Length; token++)
+        var tokens = _kept.AsSpan(0, count);
+        _selection.Ordered[..count].CopyTo(tokens);
+        tokens.Sort();
+        return tokens;
+    }
+
+    /// <summary>The weights of some tokens, in their order; the same bits as among all.</summary>
+    private Span<float> WeightsOf(ReadOnlySpan<float> scores, float max, SamplingParameters parameters, ReadOnlySpan<int> tokens)
+    {
+        var weights = _weights.AsSpan(0, tokens.Length);
+        for (var index = 0; index < tokens.Length; index++)
         {
-            if (_weights[token] > 0)
-            {
-                sum += _weights[token];
-                last = token;
-                if (sum > target)
-                {
-                    break;
-                }
-            }
+            weights[index] = scores[tokens[index]];
         }
 
-        return last;
+        LogitMath.Weights(weights, max, parameters.Temperature, weights);
+        return weights;
     }
 
-    private int DrawFrom(ReadOnlySpan<int> kept, double uniform)
+    private SampledToken WithLogprobs(ReadOnlySpan<float> logits, float max, int token, int top)
     {
-        var target = uniform * SumOf(kept);
-        var (sum, last) = (0.0, kept[0]);
-        foreach (var token in kept)
-        {
-            if (_weights[token] > 0)
-            {
-                sum += _weights[token];
-                last = token;
-                if (sum > target)
-                {
-                    break;
-                }
-            }
-        }
-
-        return last;
-    }
-
-    private SampledToken WithLogprobs(ReadOnlySpan<float> logits, int token, int top)
-    {
-        var max = LogitMath.Max(logits);
         var normaliser = max + Math.Log(LogitMath.SumOfExponentials(logits, max));
-        ReadOnlySpan<int> ids = _selection.Largest(logits, Math.Min(top, vocabSize));
+        ReadOnlySpan<int> ids = _selection.Largest(logits, max, Math.Min(top, vocabSize));
         if (_topLogprobs.Length < ids.Length)
         {
             _topLogprobs = new float[ids.Length];
@@ -195,36 +196,5 @@ public sealed class Sampler(int vocabSize)
         }
 
         return new SampledToken(token, (float)(logits[token] - normaliser), ids, _topLogprobs.AsSpan(0, ids.Length));
-    }
-
-    private double SumOf(ReadOnlySpan<int> tokens)
-    {
-        var sum = 0.0;
-        foreach (var token in tokens)
-        {
-            sum += _weights[token];
-        }
-
-        return sum;
-    }
-
-    private static double Sum(ReadOnlySpan<float> values)
-    {
-        var sum = 0.0;
-        foreach (var value in values)
-        {
-            sum += value;
-        }
-
-        return sum;
-    }
-
-    private static void CheckFinite(ReadOnlySpan<float> logits)
-    {
-        var bad = FloatBits.IndexOfNonFinite(MemoryMarshal.Cast<float, uint>(logits), 0x7f80_0000u);
-        if (bad >= 0)
-        {
-            throw new NonFiniteLogitsException(bad);
-        }
     }
 }

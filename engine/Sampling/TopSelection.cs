@@ -36,9 +36,10 @@ public sealed class TopSelection(int capacity)
     /// <summary>
     /// Indices of the <paramref name="count"/> largest values, largest first, equal ones by lower index. Valid until the next call.
     /// </summary>
-    public Span<int> Largest(ReadOnlySpan<float> values, int count, float unit = 1)
+    /// <param name="largest">The largest of the values.</param>
+    public Span<int> Largest(ReadOnlySpan<float> values, float largest, int count)
     {
-        Begin(LogitMath.Max(values), unit);
+        Begin(largest, unit: 1);
         while (Count < count && Extend(values))
         {
         }
