@@ -61,5 +61,11 @@ public sealed record KvLayout(string ModelId, int Layers, int KvHeads, int HeadD
     /// <summary>32 hex digits over everything two engines must agree on before KV may move between them. Computed anew, so that it is right after <c>with</c>.</summary>
     public string Fingerprint => Hash(string.Create(CultureInfo.InvariantCulture, $"{ModelId}|{Layers}|{KvHeads}|{HeadDim}|{PageTokens}|{DataType}"));
 
+    /// <summary>The layout of one of several shards: as many heads each.</summary>
+    /// <exception cref="ArgumentException">The heads cannot be divided so.</exception>
+    public KvLayout Shard(int shards) => shards >= 1 && KvHeads % shards == 0
+        ? this with { KvHeads = KvHeads / shards }
+        : throw new ArgumentException($"{KvHeads} key and value heads cannot be divided among {shards} shards", nameof(shards));
+
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 16));
 }

@@ -12,12 +12,26 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
     public int Pages { get; } = pages;
 
     /// <summary>
-    /// The first byte of a page, 64-byte aligned, <see cref="KvLayout.PageBytes"/> long. Valid until the pool is disposed.
-    /// <paramref name="layer"/> and <paramref name="page"/> are not checked here: this is the inner loop's accessor.
+    /// Parts that the pages are cut into by heads, one for each rank of a tensor-parallel engine: shard i has the keys and values of heads
+    /// [i * kvHeads / shards, (i + 1) * kvHeads / shards) of every page. 1 for most pools. Says nothing to others: engines of any number exchange KV.
     /// </summary>
+    public virtual int Shards => 1;
+
+    /// <summary>
+    /// A shard as a pool of its own, with <see cref="KvLayout.Shard"/> of this one's layout. It has as many pages, and page i of it is its part of page i. The only shard
+    /// of a pool is the pool itself. Not to be disposed.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">No such shard.</exception>
+    public virtual KvPool Shard(int shard) => shard == 0 ? this : throw new ArgumentOutOfRangeException(nameof(shard));
+
+    /// <summary>
+    /// The first byte of a page, 64-byte aligned, <see cref="KvLayout.PageBytes"/> long. Valid until the pool is disposed.
+    /// <paramref name="layer"/> and <paramref name="page"/> are not checked here: this is the inner loop's accessor. A page of several shards is in as many places: ask them.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The pool has several shards.</exception>
     public abstract byte* PagePointer(int layer, int page);
 
-    /// <summary>The bytes of a page.</summary>
+    /// <summary>The bytes of a page, in a pool of one shard.</summary>
     /// <exception cref="ArgumentOutOfRangeException">No such layer or page.</exception>
     public Span<byte> Page(int layer, int page)
     {
@@ -33,9 +47,13 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">No such page.</exception>
     public virtual void CopyPage(int from, int to)
     {
-        for (var layer = 0; layer < Layout.Layers; layer++)
+        for (var shard = 0; shard < Shards; shard++)
         {
-            Page(layer, from).CopyTo(Page(layer, to));
+            var pages = Shard(shard);
+            for (var layer = 0; layer < Layout.Layers; layer++)
+            {
+                pages.Page(layer, from).CopyTo(pages.Page(layer, to));
+            }
         }
     }
 

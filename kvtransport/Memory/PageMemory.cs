@@ -15,9 +15,8 @@ internal sealed unsafe class PageMemory : MemoryManager<byte>
         return Memory;
     }
 
-    /// <summary>The slice's <paramref name="segment"/>th run of bytes in a page.</summary>
-    public Memory<byte> Segment(KvPool pool, int layer, int page, in PageSlice slice, int segment) =>
-        At(pool.PagePointer(layer, page) + slice.SegmentOffset(segment), slice.SegmentBytes);
+    /// <summary>One of the runs in which a pool has a slice.</summary>
+    public Memory<byte> Run(KvPool pool, int layer, int page, in PageRuns runs, int run) => At(runs.Find(pool, layer, page, run), runs.Bytes);
 
     public override Span<byte> GetSpan() => new(_start, _length);
 

@@ -1,20 +1,16 @@
+using System.Numerics;
+
 namespace ScriptedServe.KvTransport.Memory;
 
 /// <summary>
-/// The part of one page that a range of token positions covers. The bytes of a slice are not contiguous unless it is the whole page: keys and values of
-/// each head have a run of <see cref="SegmentBytes"/> each. Over a stream a slice travels as its segments in order, which for a whole page is the page as it lies.
+/// The part of one page that a range of token positions covers. Over a stream a slice travels as the keys of each head and then the values of each head, which
+/// for a whole page of a pool in one shard is the page as it lies: how pools are cut into shards does not show on the way.
 /// </summary>
 /// <param name="Slot">The first token's place in the page.</param>
 /// <param name="Count">Tokens, at least 1.</param>
 internal readonly record struct PageSlice(KvLayout Layout, int Slot, int Count)
 {
     public bool IsWholePage => Count == Layout.PageTokens;
-
-    public int Segments => IsWholePage ? 1 : 2 * Layout.KvHeads;
-
-    public int SegmentBytes => IsWholePage ? Layout.PageBytes : Count * Layout.HeadBytes;
-
-    public int Bytes => Segments * SegmentBytes;
 
     /// <summary>Pages that [begin, end) touches.</summary>
     public static int PagesOf(KvLayout layout, int begin, int end) => end <= begin ? 0 : ((end - 1) / layout.PageTokens) - (begin / layout.PageTokens) + 1;
@@ -30,16 +26,44 @@ internal readonly record struct PageSlice(KvLayout Layout, int Slot, int Count)
         return new PageSlice(layout, first - pageStart, Math.Min(end - first, layout.PageTokens - (first - pageStart)));
     }
 
-    /// <summary>Where a segment begins, in bytes from the page's start.</summary>
-    public int SegmentOffset(int segment) => IsWholePage ? 0 : ((segment * Layout.PageTokens) + Slot) * Layout.HeadBytes;
+    /// <summary>The runs in which a pool has the slice.</summary>
+    public PageRuns RunsIn(KvPool pool) => RunsIn(pool, pool);
 
-    /// <summary>Copies the slice from one page to the same place of another.</summary>
-    public unsafe void Copy(byte* fromPage, byte* toPage)
+    /// <summary>Runs that are contiguous in both pools, whatever shards each is cut into.</summary>
+    public PageRuns RunsIn(KvPool pool, KvPool other) => new(
+        this, IsWholePage ? (int)BigInteger.GreatestCommonDivisor(Layout.KvHeads / pool.Shards, Layout.KvHeads / other.Shards) : 1);
+}
+
+/// <summary>A slice as runs of contiguous bytes, in the order in which they travel.</summary>
+/// <param name="Heads">Heads of a run: keys or values of neighbours are contiguous in a whole page.</param>
+internal readonly record struct PageRuns(PageSlice Slice, int Heads)
+{
+    private KvLayout Layout => Slice.Layout;
+
+    /// <summary>The page as it lies, keys and values.</summary>
+    private bool IsOneRun => Slice.IsWholePage && Heads == Layout.KvHeads;
+
+    public int Count => IsOneRun ? 1 : 2 * Layout.KvHeads / Heads;
+
+    /// <summary>Bytes of each run.</summary>
+    public int Bytes => IsOneRun ? Layout.PageBytes : Heads * Slice.Count * Layout.HeadBytes;
+
+    /// <summary>Where a pool has a run.</summary>
+    public unsafe byte* Find(KvPool pool, int layer, int page, int run)
     {
-        for (var segment = 0; segment < Segments; segment++)
+        var shardHeads = Layout.KvHeads / pool.Shards;
+        var (plane, head) = Math.DivRem(run * Heads, Layout.KvHeads);
+        var (shard, headInShard) = Math.DivRem(head, shardHeads);
+        var slots = ((((plane * shardHeads) + headInShard) * Layout.PageTokens) + Slice.Slot);
+        return pool.Shard(shard).PagePointer(layer, page) + ((long)slots * Layout.HeadBytes);
+    }
+
+    /// <summary>Copies the runs, which must be contiguous in both pools, from a page to another.</summary>
+    public unsafe void Copy(KvPool from, int fromPage, KvPool to, int toPage, int layer)
+    {
+        for (var run = 0; run < Count; run++)
         {
-            var offset = SegmentOffset(segment);
-            Buffer.MemoryCopy(fromPage + offset, toPage + offset, SegmentBytes, SegmentBytes);
+            Buffer.MemoryCopy(Find(from, layer, fromPage, run), Find(to, layer, toPage, run), Bytes, Bytes);
         }
     }
 }

@@ -223,10 +223,10 @@ internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable t
         var firstPage = (begin / pool.Layout.PageTokens) - (grant.Begin / pool.Layout.PageTokens);
         for (var index = 0; index < PageSlice.PagesOf(pool.Layout, begin, end); index++)
         {
-            var slice = PageSlice.Of(pool.Layout, begin, end, index);
-            for (var segment = 0; segment < slice.Segments; segment++)
+            var runs = PageSlice.Of(pool.Layout, begin, end, index).RunsIn(pool);
+            for (var run = 0; run < runs.Count; run++)
             {
-                await stream.ReadPayloadAsync(window.Segment(pool, layer, grant.Pages[firstPage + index], slice, segment), cancellationToken);
+                await stream.ReadPayloadAsync(window.Run(pool, layer, grant.Pages[firstPage + index], runs, run), cancellationToken);
             }
 
             grant.Touch();

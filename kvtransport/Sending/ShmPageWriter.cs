@@ -43,13 +43,13 @@ internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress
         };
     }
 
-    private unsafe void Copy(int layer, ReadOnlySpan<int> pages, int begin, int end)
+    private void Copy(int layer, ReadOnlySpan<int> pages, int begin, int end)
     {
         var firstPage = (begin / local.Layout.PageTokens) - (address.Begin / local.Layout.PageTokens);
         for (var index = 0; index < pages.Length; index++)
         {
-            PageSlice.Of(local.Layout, begin, end, index)
-                .Copy(local.PagePointer(layer, pages[index]), remote.PagePointer(layer, address.Pages[firstPage + index]));
+            PageSlice.Of(local.Layout, begin, end, index).RunsIn(local, remote)
+                .Copy(local, pages[index], remote, address.Pages[firstPage + index], layer);
         }
     }
 }

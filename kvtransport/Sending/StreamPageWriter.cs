@@ -20,10 +20,10 @@ internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPage
         await stream.WriteAsync(Message.Write(layer, begin, end), cancellationToken);
         for (var index = 0; index < pages.Length; index++)
         {
-            var slice = PageSlice.Of(local.Layout, begin, end, index);
-            for (var segment = 0; segment < slice.Segments; segment++)
+            var runs = PageSlice.Of(local.Layout, begin, end, index).RunsIn(local);
+            for (var run = 0; run < runs.Count; run++)
             {
-                await stream.WritePayloadAsync(window.Segment(local, layer, pages.Span[index], slice, segment), cancellationToken);
+                await stream.WritePayloadAsync(window.Run(local, layer, pages.Span[index], runs, run), cancellationToken);
             }
         }
 

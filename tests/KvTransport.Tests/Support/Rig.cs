@@ -10,9 +10,10 @@ internal sealed class Rig : IAsyncDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("kv-");
     private readonly List<IAsyncDisposable> _senders = [];
 
-    public Rig(KvLayout? layout = null, int pages = 32, KvPool? pool = null, ulong epoch = 7, Func<KvEndpointOptions, KvEndpointOptions>? change = null)
+    public Rig(KvLayout? layout = null, int pages = 32, KvPool? pool = null, ulong epoch = 7, Func<KvEndpointOptions, KvEndpointOptions>? change = null, bool filled = true)
     {
-        Pool = (pool ?? SharedKvPool.Create(layout ?? Pools.Small, pages, epoch)).Filled(seed: 99);
+        Pool = pool ?? SharedKvPool.Create(layout ?? Pools.Small, pages, epoch);
+        Pool = filled ? Pool.Filled(seed: 99) : Pool;
         Options = new KvEndpointOptions
         {
             EngineId = "receiver",
