@@ -67,7 +67,7 @@ public static class EngineProcess
 
         var epoch = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
         using var sockets = SocketFolder.For(options.Listen.SocketPath);
-        using var pool = SharedKvPool.Create(runner.Layout, pages, epoch);
+        using var pool = SharedKvPool.Create(runner.Layout, pages, epoch, shards: runner.KvShards);
         await using var receiver = KvEndpoint.Start(pool, new KvEndpointOptions
         {
             EngineId = options.EngineId,
@@ -86,7 +86,7 @@ public static class EngineProcess
         });
 
         // (3)
-        using var core = new EngineCore(runner, pool, receiver, options.Limits, new EngineIdentity(options.EngineId, epoch, options.Labels, options.Device), time);
+        using var core = new EngineCore(runner, pool, receiver, options.Limits, new EngineIdentity(options.EngineId, epoch, options.Labels, options.Device, options.TensorParallel), time);
         using var loop = new EngineLoop(core);
         var service = new EngineService(core, sender, time);
 
@@ -135,6 +135,7 @@ public static class EngineProcess
 
         return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
         {
+            TensorParallel = options.TensorParallel,
             Threads = options.Threads,
             Processors = options.Processors,
             Weights = options.Weights,

@@ -1,6 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
-using ScriptedServe.Engine.Compute.Cpu;
-using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute;
@@ -11,40 +10,39 @@ namespace ScriptedServe.Engine.Compute;
 /// </summary>
 public sealed unsafe class CpuModelRunner : IModelRunner
 {
-    private readonly WorkerTeam _team;
-    private readonly DecoderWeights _weights;
-    private readonly DecoderStep _step;
+    private readonly DecoderRanks _ranks;
     private readonly StepRules _rules;
     private bool _disposed;
 
-    private CpuModelRunner(
-        ModelDescription model, DecoderConfig config, KvLayout layout, CpuRunnerOptions options, DecoderWeights weights, WorkerTeam team)
+    private CpuModelRunner(ModelDescription model, DecoderConfig config, KvLayout layout, CpuRunnerOptions options, DecoderRanks ranks)
     {
         Model = model;
         Config = config;
         Layout = layout;
-        _team = team;
-        _weights = weights;
-        _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens));
-        _step = new DecoderStep(config, weights, team, GemmKernels.For(options.VectorWidth), layout, options.MaxBatchTokens);
+        _ranks = ranks;
+        _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens), ranks.Count);
     }
 
     public ModelDescription Model { get; }
 
     public KvLayout Layout { get; }
 
+    public int KvShards => _ranks.Count;
+
     /// <summary>The model's shape.</summary>
     public DecoderConfig Config { get; }
 
     /// <summary>Bytes of weights that computing one token with its logits reads: decode cannot be faster than reading them.</summary>
-    public long WeightBytesPerToken => _weights.BytesPerToken;
+    public long WeightBytesPerToken => _ranks.BytesPerToken;
 
     /// <summary>The weights are mapped from the cache, so that processes have them in memory once together.</summary>
-    public bool WeightsShared => _weights.Shared;
+    public bool WeightsShared => _ranks.WeightsShared;
 
     /// <summary>Loads a model folder: config.json, generation_config.json if present, and the safetensors weights, all in this call.</summary>
     /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
-    /// <exception cref="ArgumentException">An option is out of range, or a processor that the process may not use.</exception>
+    /// <exception cref="ArgumentException">
+    /// An option is out of range, the model cannot be divided among <see cref="CpuRunnerOptions.TensorParallel"/> ranks, or a processor that the process may not use.
+    /// </exception>
     /// <exception cref="PlatformNotSupportedException">Processors are given elsewhere than on Linux.</exception>
     public static CpuModelRunner Load(string folder, CpuRunnerOptions options)
     {
@@ -70,19 +68,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
             options.PageTokens,
             options.KvDataType);
 
-        var team = new WorkerTeam(options.Threads, options.Processors);
-        DecoderWeights? weights = null;
-        try
-        {
-            weights = DecoderWeights.Load(config, checkpoint, options.Weights, team, options.WeightCache, identity);
-            return new CpuModelRunner(model, config, layout, options, weights, team);
-        }
-        catch
-        {
-            weights?.Dispose();
-            team.Dispose();
-            throw;
-        }
+        return new CpuModelRunner(model, config, layout, options, DecoderRanks.Load(config, layout, checkpoint, options, identity));
     }
 
     /// <inheritdoc/>
@@ -94,10 +80,9 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         _ = _rules.Check(slices, pool, logits);
-        _team.PinCaller();
         fixed (float* pointer = logits)
         {
-            _step.Run(slices, pool, pointer, observer);
+            _ranks.Run(slices, pool, pointer, observer);
         }
     }
 
@@ -106,9 +91,7 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         if (!_disposed)
         {
             _disposed = true;
-            _team.Dispose();
-            _step.Dispose();
-            _weights.Dispose();
+            _ranks.Dispose();
         }
     }
 

@@ -21,12 +21,18 @@ public enum WeightFormat
 /// <summary>How the CPU computes; the model folder says what.</summary>
 public sealed record CpuRunnerOptions
 {
-    /// <summary>Threads that compute, the caller's included. 1..256; default: one a processor.</summary>
+    /// <summary>
+    /// Ranks that the model is divided among, each with its own heads, its part of the weights and as many of the threads. 1..64; default 1. Changes where
+    /// things lie, never results.
+    /// </summary>
+    public int TensorParallel { get; init; } = 1;
+
+    /// <summary>Threads that compute, the caller's included; a multiple of <see cref="TensorParallel"/>. 1..256; default: one a processor.</summary>
     public int Threads { get; init; } = Math.Min(Environment.ProcessorCount, 256);
 
     /// <summary>
-    /// One processor for each thread, which runs on it alone, the one that calls <see cref="IModelRunner.Forward"/> on the first; Linux only. Empty, the
-    /// default: threads go where the system puts them.
+    /// One processor for each thread, which runs on it alone, the one that calls <see cref="IModelRunner.Forward"/> on the first; the first ranks have the first ones.
+    /// Linux only. Empty, the default: threads go where the system puts them.
     /// </summary>
     public IReadOnlyList<int> Processors { get; init; } = [];
 
@@ -61,6 +67,12 @@ public sealed record CpuRunnerOptions
         Check(errors, nameof(PageTokens), PageTokens, 4096);
         Check(errors, nameof(MaxBatchTokens), MaxBatchTokens, 65536);
         Check(errors, nameof(MaxContextTokens), MaxContextTokens, 1 << 24);
+        Check(errors, nameof(TensorParallel), TensorParallel, 64);
+        if (TensorParallel > 0 && Threads % TensorParallel != 0)
+        {
+            errors.Add($"{nameof(Threads)} is {Threads}, must be a multiple of {nameof(TensorParallel)}, {TensorParallel}");
+        }
+
         if (!Enum.IsDefined(VectorWidth))
         {
             errors.Add($"{nameof(VectorWidth)} {(int)VectorWidth} is not a vector width");

@@ -49,8 +49,11 @@ public interface IModelRunner : IDisposable
 
     KvLayout Layout { get; }
 
+    /// <summary>What <see cref="KvPool.Shards"/> of the pool must be: one for each rank that the model is divided among.</summary>
+    int KvShards => 1;
+
     /// <param name="slices">Non-empty; each slice has at least one token.</param>
-    /// <param name="pool">Has <see cref="Layout"/>. The pages at the slices' positions are written.</param>
+    /// <param name="pool">Has <see cref="Layout"/> and <see cref="KvShards"/>. The pages at the slices' positions are written.</param>
     /// <param name="logits">[slices that want logits, vocabSize] f32, in slice order; written.</param>
     /// <param name="observer">Told of each finished layer, or null.</param>
     void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, Span<float> logits, ILayerObserver? observer);

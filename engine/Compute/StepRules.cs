@@ -3,8 +3,9 @@ using ScriptedServe.KvTransport;
 namespace ScriptedServe.Engine.Compute;
 
 /// <summary>What every runner checks of a step before it computes.</summary>
+/// <param name="shards">That the pool has.</param>
 /// <param name="limit">Names <paramref name="maxBatchTokens"/> in errors.</param>
-internal sealed class StepRules(ModelDescription model, KvLayout layout, int maxBatchTokens, string limit)
+internal sealed class StepRules(ModelDescription model, KvLayout layout, int maxBatchTokens, string limit, int shards = 1)
 {
     /// <summary>Checks a step and returns how many slices want logits.</summary>
     /// <exception cref="ArgumentException">See <see cref="CpuModelRunner.Forward"/>.</exception>
@@ -14,6 +15,11 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
         if (pool.Layout != layout)
         {
             throw new ArgumentException($"the pool's layout is {pool.Layout}, the model's {layout}", nameof(pool));
+        }
+
+        if (pool.Shards != shards)
+        {
+            throw new ArgumentException($"the pool has {pool.Shards} shards, the model {shards} ranks", nameof(pool));
         }
 
         if (slices.IsEmpty)

@@ -46,6 +46,10 @@ public sealed record EngineOptions
 
     public required EngineLimits Limits { get; init; }
 
+    /// <summary>Ranks that the model is divided among.</summary>
+    public required int TensorParallel { get; init; }
+
+    /// <summary>Of all ranks.</summary>
     public required int Threads { get; init; }
 
     /// <summary>One for each thread, or none.</summary>
@@ -75,6 +79,7 @@ public sealed record EngineOptions
         var maxBatchTokens = reader.Number(EngineSettings.MaxBatchTokens, 512, 1, 65536);
         var maxLease = reader.Parse(EngineSettings.MaxLease, "3600", text => (TimeSpan?)ParseSeconds(text)) ?? default;
         var processors = reader.Parse(EngineSettings.Processors, null, ProcessorList.Parse) ?? [];
+        var ranks = reader.Number(EngineSettings.TensorParallel, 1, 1, 64);
         var defaultLease = new EngineLimits().DefaultLease;
         var options = new EngineOptions
         {
@@ -102,7 +107,8 @@ public sealed record EngineOptions
                 DefaultLease = maxLease < defaultLease ? maxLease : defaultLease,
                 SendTimeout = reader.Parse(EngineSettings.SendTimeout, "30", text => (TimeSpan?)ParseSeconds(text)) ?? default,
             },
-            Threads = reader.Number(EngineSettings.Threads, processors.Count > 0 ? processors.Count : Math.Min(Environment.ProcessorCount, 256), 1, 256),
+            TensorParallel = ranks,
+            Threads = reader.Number(EngineSettings.Threads, processors.Count > 0 ? processors.Count : Math.Max(ranks, Math.Min(Environment.ProcessorCount, 256) / ranks * ranks), 1, 256),
             Processors = processors,
             Labels = reader.Many(EngineSettings.Label, text => text.Length is > 0 and <= 128 ? text : throw new FormatException("a label has 1 to 128 characters")),
             ClusterSecretFile = reader.Parse(EngineSettings.ClusterSecretFile, null, Path.GetFullPath),
@@ -112,6 +118,10 @@ public sealed record EngineOptions
         };
         reader.Check(maxBatchTokens >= maxSequences, $"--max-batch-tokens {maxBatchTokens} is less than --max-sequences {maxSequences}: each decoding sequence takes a token of every step");
         reader.Check(processors.Count == 0 || processors.Count == options.Threads, $"--threads {options.Threads} differs from the {processors.Count} processors of --cpus: leave it out");
+        reader.Check(
+            options.Threads % ranks == 0,
+            $"{(processors.Count > 0 ? $"the {processors.Count} processors of --cpus" : $"--threads {options.Threads}")} cannot be divided among {ranks} ranks (--tensor-parallel): each gets as many");
+        reader.Check(ranks == 1 || !SyntheticModel.IsNamedBy(options.Model), $"--tensor-parallel {ranks}: the synthetic model has no weights to divide");
         reader.Check(listen is not { SocketPath: { } path } || Encoding.UTF8.GetByteCount(path) <= 104, "--listen: the path, with .kv added for KV, is longer than the 107 bytes a unix socket may have");
         reader.Check(
             options.KvAdvertise is not null || kvListen is null || !(kvListen.Address.Equals(IPAddress.Any) || kvListen.Address.Equals(IPAddress.IPv6Any)),

@@ -22,8 +22,9 @@ public static class EngineSettings
     public static readonly EngineSetting MaxUnread = new("max-unread", "SECONDS", "How long a generation whose caller reads nothing is kept, above 0. Default: 600.");
     public static readonly EngineSetting MaxLease = new("max-lease", "SECONDS", "The longest lease of a reservation, and its longest life with all renewals, above 0. Default: 3600.");
     public static readonly EngineSetting SendTimeout = new("send-timeout", "SECONDS", "How long a send whose KV is computed waits for a receiver that takes nothing, above 0. Default: 30.");
-    public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256. Idle ones sleep. Default: one a processor, or of --cpus.");
-    public static readonly EngineSetting Processors = new("cpus", "LIST", "Processors to compute on, as in 0,4-7: one thread each, pinned to it (Linux). Engines of one machine take different ones: two threads pinned to one processor halve both. Default: the threads go where the system puts them.");
+    public static readonly EngineSetting TensorParallel = new("tensor-parallel", "N", "Ranks that the model is divided among, 1 to 64: each has its heads of the attention and of the KV, and its part of the weights, and gets as many of the threads. The tokens are the same, and engines of any number exchange KV. Default: 1.");
+    public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256, a multiple of --tensor-parallel. Idle ones sleep. Default: one a processor, or of --cpus.");
+    public static readonly EngineSetting Processors = new("cpus", "LIST", "Processors to compute on, as in 0,4-7: one thread each, pinned to it (Linux). Engines of one machine take different ones: two threads pinned to one processor halve both. The first ranks of --tensor-parallel get the first ones. Default: the threads go where the system puts them.");
     public static readonly EngineSetting Label = new("label", "NAME", "A role or other label, as in prefill. May be given several times.", Many: true);
     public static readonly EngineSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret shared by engines that exchange KV, at least 16 bytes. Default: ~/.scriptedserve/cluster-secret, made on first use.");
     public static readonly EngineSetting EngineId = new("engine-id", "ID", "Names the engine, up to 128 characters. Default: engine- and random digits.", Alias: "--id");
@@ -32,6 +33,6 @@ public static class EngineSettings
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
         Model, Device, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
-        SendTimeout, Threads, Processors, Label, ClusterSecretFile, EngineId, ParentPid,
+        SendTimeout, TensorParallel, Threads, Processors, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

@@ -25,7 +25,7 @@ internal static class Profiler
             throw new ArgumentException(string.Join("; ", errors));
         }
 
-        using var pool = PoolFor(runner.Layout, grid, options.KvMemoryBytes);
+        using var pool = PoolFor(runner, grid, options.KvMemoryBytes);
         int[] copied = [.. s_copied.Where(tokens => tokens <= model.ContextLength && tokens <= pool.Pages * pool.Layout.PageTokens).Prepend(pool.Layout.PageTokens).Distinct()];
         var skipped = new List<string>();
         var timer = new BudgetedTimer(
@@ -68,8 +68,9 @@ internal static class Profiler
     }
 
     /// <summary>Pages for the largest thing to be measured, or for as much as --kv-memory allows. All of them are committed, as after a while in serving.</summary>
-    private static SharedKvPool PoolFor(KvLayout layout, ProfileGrid grid, long memoryBytes)
+    private static SharedKvPool PoolFor(IModelRunner runner, ProfileGrid grid, long memoryBytes)
     {
+        var layout = runner.Layout;
         var tokens = (long)grid.Contexts.Max() + Math.Max(grid.Chunks.Max(), s_copied.Max());
         var wanted = Math.Max(grid.Batches.Max() * PagesOf(grid.Contexts.Max() + 1), PagesOf(tokens));
         var pages = Math.Min(wanted, memoryBytes / layout.PageBytesAllLayers);
@@ -78,12 +79,15 @@ internal static class Profiler
             throw new ArgumentException($"--kv-memory {memoryBytes} bytes is less than one page of this model, {layout.PageBytesAllLayers} bytes");
         }
 
-        var pool = SharedKvPool.Create(layout, (int)Math.Min(pages, int.MaxValue), epoch: 1);
-        for (var layer = 0; layer < layout.Layers; layer++)
+        var pool = SharedKvPool.Create(layout, (int)Math.Min(pages, int.MaxValue), epoch: 1, shards: runner.KvShards);
+        for (var shard = 0; shard < pool.Shards; shard++)
         {
-            for (var page = 0; page < pool.Pages; page++)
+            for (var layer = 0; layer < layout.Layers; layer++)
             {
-                pool.Page(layer, page).Clear();
+                for (var page = 0; page < pool.Pages; page++)
+                {
+                    pool.Shard(shard).Page(layer, page).Clear();
+                }
             }
         }
 

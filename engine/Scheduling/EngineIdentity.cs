@@ -7,7 +7,8 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <summary>Who an engine is.</summary>
 /// <param name="Epoch">Differs for each start.</param>
 /// <param name="Device">"cpu" or "cuda:N".</param>
-public sealed record EngineIdentity(string EngineId, ulong Epoch, IReadOnlyList<string> Labels, string Device)
+/// <param name="TensorParallel">Ranks that the model is divided among.</param>
+public sealed record EngineIdentity(string EngineId, ulong Epoch, IReadOnlyList<string> Labels, string Device, int TensorParallel = 1)
 {
     /// <summary>A status with all that does not change while the engine runs.</summary>
     public EngineStatus Describe(ModelDescription model, int contextTokens, KvLayout layout) => new()
@@ -22,6 +23,7 @@ public sealed record EngineIdentity(string EngineId, ulong Epoch, IReadOnlyList<
             ContextLength = contextTokens,
             EndTokenIds = { model.EndTokenIds },
             Device = Device,
+            TensorParallel = TensorParallel,
         },
         Layout = new KvLayoutInfo
         {

@@ -4,6 +4,7 @@ namespace ScriptedServe.Host.Admin;
 
 /// <summary>An engine as <c>/admin/engines</c> shows it.</summary>
 /// <param name="Reason">Why it is in this state, where that is not evident.</param>
+/// <param name="TensorParallel">Ranks that its model is divided among.</param>
 /// <param name="KvDataType">What keys and values are kept as: f32, bf16 or f16.</param>
 /// <param name="KvPageBytes">Bytes of a KV page, all layers.</param>
 /// <param name="InFlight">This host's own calls and unused reservations on it.</param>
@@ -20,6 +21,7 @@ internal sealed record EngineView(
     int? ProcessId,
     int Restarts,
     string? Device,
+    int? TensorParallel,
     string? Model,
     string? Layout,
     string? KvDataType,
@@ -40,6 +42,7 @@ internal sealed record EngineView(
         member.ProcessId,
         member.Restarts,
         member.LastStatus?.Model?.Device,
+        member.LastStatus?.Model is { } model ? Math.Max(1, model.TensorParallel) : null,
         member.LastStatus?.Model?.Id,
         member.LastStatus?.Layout?.Fingerprint,
         member.LastStatus?.Layout?.DataType,

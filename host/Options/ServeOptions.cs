@@ -1,3 +1,4 @@
+using System.Globalization;
 using ScriptedServe.Host.Requests;
 using ScriptedServe.Host.Scripts;
 using ScriptedServe.Host.Scripts.Guarding;
@@ -18,6 +19,8 @@ internal sealed record ServeOptions
     public IReadOnlyList<string> AlsoModels { get; init; } = [];
 
     public IReadOnlyList<string> Devices { get; init; } = ["cpu"];
+
+    public int TensorParallel { get; init; } = 1;
 
     /// <summary>Of each local engine.</summary>
     public int Threads { get; init; } = 1;
@@ -40,6 +43,7 @@ internal sealed record ServeOptions
         .. from passed in new[]
            {
                (HostSettings.KvMemory, KvMemory), (HostSettings.KvDataType, KvDataType), (HostSettings.PageTokens, PageTokens),
+               (HostSettings.TensorParallel, TensorParallel == 1 ? null : TensorParallel.ToString(CultureInfo.InvariantCulture)),
                (HostSettings.Weights, Weights), (HostSettings.WeightCache, WeightCache), (HostSettings.WeightCacheLimit, WeightCacheLimit),
            }
            where passed.Item2 is not null

@@ -39,6 +39,13 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             errors.Add("--engines 0 without --engine leaves no engine to serve with: start some, or attach one by its URL.");
         }
 
+        var ranks = Integer(HostSettings.TensorParallel, defaults.TensorParallel, 1, 64);
+        var threads = Integer(HostSettings.Threads, Math.Max(ranks, cores / Math.Max(1, engines) / ranks * ranks), 1, 1024);
+        if (threads % ranks != 0)
+        {
+            errors.Add($"--threads {threads} cannot be divided among {ranks} ranks (--tensor-parallel): each gets as many.");
+        }
+
         var host = Text(HostSettings.Host) ?? defaults.Host;
         var adminToken = Text(HostSettings.AdminToken);
         CheckHost(host, adminToken);
@@ -49,7 +56,8 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             EngineUrls = urls,
             AlsoModels = sources.Find(HostSettings.AlsoModel)?.Values ?? [],
             Devices = Devices(),
-            Threads = Integer(HostSettings.Threads, Math.Max(1, cores / Math.Max(1, engines)), 1, 1024),
+            TensorParallel = ranks,
+            Threads = threads,
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
             KvDataType = Matching(HostSettings.KvDataType, KvDataTypeName(), "f32, bf16 or f16"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),

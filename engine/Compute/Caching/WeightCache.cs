@@ -26,8 +26,10 @@ public sealed class WeightCache(string folder, long limitBytes, TimeProvider tim
     /// <summary>No start takes this long: the process that made such a temporary file is gone.</summary>
     private static readonly TimeSpan AbandonedAfter = TimeSpan.FromDays(1);
 
+    private int _packed;
+
     /// <summary>How often weights were packed into a file.</summary>
-    public int Packed { get; private set; }
+    public int Packed => _packed;
 
     /// <summary>The weights of this key, mapped; null where they cannot be kept in a file, which the log was told.</summary>
     /// <param name="key">32 bytes that change with anything that changes the packed weights.</param>
@@ -108,7 +110,7 @@ public sealed class WeightCache(string folder, long limitBytes, TimeProvider tim
             throw;
         }
 
-        Packed++;
+        Interlocked.Increment(ref _packed);
         MarkUsed(path);
         Prune(path);
         return WeightFile.Open(path, key, bytes) ?? throw new IOException($"{path} is gone");

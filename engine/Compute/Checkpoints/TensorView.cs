@@ -14,7 +14,8 @@ internal enum WeightType
 }
 
 /// <summary>Where a tensor comes from, for errors.</summary>
-internal sealed record TensorOrigin(string File, string Name);
+/// <param name="FirstRow">Of a part: where it begins in the tensor.</param>
+internal sealed record TensorOrigin(string File, string Name, int FirstRow = 0, int FirstColumn = 0);
 
 /// <summary>
 /// A row-major matrix <c>[rows, columns]</c> in a mapped checkpoint; a vector is a matrix of one row. Valid while its
@@ -32,10 +33,21 @@ internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows
 
     public TensorOrigin Origin { get; } = origin ?? new TensorOrigin("memory", "weights");
 
+    /// <summary>Elements from a row to the next: more than <see cref="Columns"/> in a part of a tensor's columns.</summary>
+    public int Stride { get; private init; } = columns;
+
     private int ElementBytes => Type == WeightType.Float32 ? 4 : 2;
 
     /// <summary>The first byte of a row.</summary>
-    public byte* Row(int row) => Data + (long)row * Columns * ElementBytes;
+    public byte* Row(int row) => Data + (long)row * Stride * ElementBytes;
+
+    /// <summary>Some rows of the matrix.</summary>
+    public TensorView PartOfRows(int first, int count) =>
+        new(Row(first), Type, count, Columns, Origin with { FirstRow = Origin.FirstRow + first }) { Stride = Stride };
+
+    /// <summary>Some columns of the matrix, or elements of the vector.</summary>
+    public TensorView PartOfColumns(int first, int count) =>
+        new(Data + (long)first * ElementBytes, Type, Rows, count, Origin with { FirstColumn = Origin.FirstColumn + first }) { Stride = Stride };
 
     /// <summary>Converts one row to f32; exact for every <see cref="WeightType"/>.</summary>
     public void ReadRow(int row, Span<float> destination)
@@ -76,7 +88,8 @@ internal readonly unsafe struct TensorView(byte* data, WeightType type, int rows
         {
             var values = new float[Columns];
             ReadRow(row, values);
-            string where = Rows == 1 ? $"element {bad}" : $"element [{row}, {bad}]";
+            int column = Origin.FirstColumn + bad;
+            string where = Rows == 1 && Origin.FirstRow == 0 ? $"element {column}" : $"element [{Origin.FirstRow + row}, {column}]";
             throw new ModelLoadException(Origin.File, $"tensor '{Origin.Name}'", "finite numbers", $"{values[bad]} at {where}");
         }
     }

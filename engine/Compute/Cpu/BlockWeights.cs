@@ -1,11 +1,12 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>A gated feed-forward: a whole one, or one expert.</summary>
-/// <param name="GateUp">[2 * feedForward, hidden]: gate, up.</param>
-/// <param name="Down">[hidden, feedForward].</param>
+/// <param name="GateUp">[2 * feedForward, hidden]: gate, up; of a rank its part of both.</param>
+/// <param name="Down">[hidden, feedForward]; of a rank its inputs.</param>
 internal sealed record FeedForwardWeights(PackedMatrix GateUp, PackedMatrix Down)
 {
     public long Bytes => GateUp.Bytes + Down.Bytes;
@@ -14,20 +15,20 @@ internal sealed record FeedForwardWeights(PackedMatrix GateUp, PackedMatrix Down
     {
         var names = config.Names;
         return new FeedForwardWeights(
-            loader.Matrix(block, names.GateUp, 2 * config.FeedForward, config.Hidden, config.FeedForwardBias),
-            loader.Matrix(block, [names.Down], config.Hidden, config.FeedForward, config.FeedForwardBias));
+            loader.Matrix(block, names.GateUp, [config.FeedForward, config.FeedForward], config.Hidden, config.FeedForwardBias, MatrixCut.Outputs(loader.Share.Unit)),
+            loader.Matrix(block, [names.Down], [config.Hidden], config.FeedForward, config.FeedForwardBias, MatrixCut.Inputs(loader.Share.Unit)));
     }
 
     public static FeedForwardWeights LoadExpert(WeightLoader loader, DecoderConfig config, ExpertsConfig experts, string block, int expert)
     {
         string prefix = $"{block}{config.Names.Experts}{expert}";
         return new FeedForwardWeights(
-            loader.Matrix(prefix, config.Names.ExpertGateUp, 2 * experts.FeedForward, config.Hidden, bias: false),
-            loader.Matrix(prefix, [config.Names.ExpertDown], config.Hidden, experts.FeedForward, bias: false));
+            loader.Matrix(prefix, config.Names.ExpertGateUp, [experts.FeedForward, experts.FeedForward], config.Hidden, bias: false, MatrixCut.Outputs(loader.Share.Unit)),
+            loader.Matrix(prefix, [config.Names.ExpertDown], [config.Hidden], experts.FeedForward, bias: false, MatrixCut.Inputs(loader.Share.Unit)));
     }
 }
 
-/// <summary>One block's weights. Projections that read the same input are one matrix, their outputs one after the other. Owned by the loader's owner.</summary>
+/// <summary>One block's weights, or a rank's part of them. Projections that read the same input are one matrix, their outputs one after the other. Owned by the loader's owner.</summary>
 internal sealed class BlockWeights
 {
     public required NativeBuffer AttentionNorm { get; init; }
@@ -71,14 +72,14 @@ internal sealed class BlockWeights
         return new BlockWeights
         {
             AttentionNorm = Norm(names.AttentionNorm, config.Hidden),
-            Qkv = loader.Matrix(block, names.Qkv, config.QuerySize + 2 * config.KvSize, config.Hidden, config.QkvBias, [config.QuerySize, config.KvSize, config.KvSize]),
+            Qkv = loader.Matrix(block, names.Qkv, [config.QuerySize, config.KvSize, config.KvSize], config.Hidden, config.QkvBias, MatrixCut.Outputs(config.HeadDim)),
             QueryNorm = config.QueryKeyNorm ? Norm(names.QueryNorm, config.HeadDim) : null,
             KeyNorm = config.QueryKeyNorm ? Norm(names.KeyNorm, config.HeadDim) : null,
-            AttentionOutput = loader.Matrix(block, [names.AttentionOutput], config.Hidden, config.QuerySize, config.OutputBias),
+            AttentionOutput = loader.Matrix(block, [names.AttentionOutput], [config.Hidden], config.QuerySize, config.OutputBias, MatrixCut.Inputs(config.HeadDim)),
             PostAttentionNorm = config.PostNorms ? Norm(names.PostAttentionNorm, config.Hidden) : null,
             FeedForwardNorm = Norm(names.FeedForwardNorm, config.Hidden),
             PostFeedForwardNorm = config.PostNorms ? Norm(names.PostFeedForwardNorm, config.Hidden) : null,
-            Router = experts is null ? null : loader.Matrix(block, [names.Router], experts.Count, config.Hidden, bias: false, exact: true),
+            Router = experts is null ? null : loader.Matrix(block, [names.Router], [experts.Count], config.Hidden, bias: false, exact: true),
             FeedForwards = experts is null
                 ? [FeedForwardWeights.LoadDense(loader, config, block)]
                 : [.. Enumerable.Range(0, experts.Count).Select(expert => FeedForwardWeights.LoadExpert(loader, config, experts, block, expert))],

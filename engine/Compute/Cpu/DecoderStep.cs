@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.KvTransport;
 
@@ -8,6 +9,8 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// Computes one step through all blocks. A block is: norm, queries/keys/values, their rotation and way into the pages, attention over the
 /// pages, output projection, norm, feed-forward. Each is one loop over rows, heads or matrix blocks, shared among the team. Scratch memory
 /// is allocated once, for the largest step.
+/// <para>A rank of a tensor-parallel model runs the same over its heads, its part of the inner layers and of the vocabulary, beside the others: the residual stream each rank
+/// has for itself, with the same bits; what the projections into it give is summed over the ranks, and the logits go to their places in one buffer.</para>
 /// </summary>
 internal sealed unsafe class DecoderStep : IDisposable
 {
@@ -15,7 +18,9 @@ internal sealed unsafe class DecoderStep : IDisposable
 
     private readonly DecoderConfig _config;
     private readonly DecoderWeights _weights;
+    private readonly EmbeddingRows _embeddings;
     private readonly WorkerTeam _team;
+    private readonly RankPlace _place;
     private readonly GemmLoop _gemm;
     private readonly StepRows _rows;
     private readonly AttentionStep _attention;
@@ -30,9 +35,6 @@ internal sealed unsafe class DecoderStep : IDisposable
 
     /// <summary>[rows, hidden]: its norm, the input of the next projections.</summary>
     private readonly NativeBuffer _normed;
-
-    /// <summary>[rows, hidden]: what a block's half adds to the residual stream.</summary>
-    private readonly NativeBuffer _delta;
 
     /// <summary>[rows, (heads + 2 kvHeads) * headDim].</summary>
     private readonly NativeBuffer _qkv;
@@ -49,24 +51,35 @@ internal sealed unsafe class DecoderStep : IDisposable
     // The loop under way.
     private NativeBuffer _normWeight = null!;
     private NativeBuffer? _postNormWeight;
-    private float* _logits;
 
-    public DecoderStep(DecoderConfig config, DecoderWeights weights, WorkerTeam team, GemmKernels kernels, KvLayout layout, int maxRows)
+    /// <summary>[rows, hidden]: what a block's half adds to the residual stream. Ranks share it, so it is only read.</summary>
+    private float* _delta;
+
+    // The step under way.
+    private float* _logits;
+    private ILayerObserver? _observer;
+
+    /// <param name="config">Of what this rank computes; see <see cref="RankShare.Of(DecoderConfig)"/>.</param>
+    /// <param name="embeddings">Of all ranks.</param>
+    /// <param name="layout">Of the pool's shard that is this rank's.</param>
+    public DecoderStep(
+        DecoderConfig config, DecoderWeights weights, EmbeddingRows embeddings, WorkerTeam team, GemmKernels kernels, RankPlace place, KvLayout layout, int maxRows)
     {
         _config = config;
         _weights = weights;
+        _embeddings = embeddings;
         _team = team;
-        _gemm = new GemmLoop(team, kernels, int8Bytes: weights.Int8 ? (long)maxRows * Int8Inputs.RowBytes(Math.Max(config.Hidden, config.QuerySize)) : 0);
+        _place = place;
+        _gemm = new GemmLoop(team, kernels, place.Relay, int8Bytes: weights.Int8 ? (long)maxRows * Int8Inputs.RowBytes(Math.Max(config.Hidden, config.QuerySize)) : 0);
         _hiddenStride = Padded(config.Hidden);
         _qkvStride = Padded(config.QuerySize + 2 * config.KvSize);
         _queryStride = Padded(config.QuerySize);
         _rows = new StepRows(maxRows);
         _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride);
-        _feedForward = new FeedForwardStep(config, team, kernels, maxRows, _hiddenStride, weights.Int8);
+        _feedForward = new FeedForwardStep(config, team, kernels, place, maxRows, _hiddenStride, weights.Int8);
 
         _residual = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
         _normed = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
-        _delta = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
         _qkv = NativeBuffer.OfFloats((long)maxRows * _qkvStride);
         _attended = NativeBuffer.OfFloats((long)maxRows * _queryStride);
 
@@ -84,29 +97,41 @@ internal sealed unsafe class DecoderStep : IDisposable
     public static void Move(float* rows, int stride, int from, int to) =>
         new ReadOnlySpan<float>(rows + (nint)from * stride, stride).CopyTo(new Span<float>(rows + (nint)to * stride, stride));
 
-    /// <summary>Computes a validated step; see <see cref="IModelRunner.Forward"/>.</summary>
-    public void Run(ReadOnlySpan<StepSlice> slices, KvPool pool, float* logits, ILayerObserver? observer)
+    /// <summary>Takes over a validated step; see <see cref="IModelRunner.Forward"/>.</summary>
+    /// <param name="pool">Of all ranks.</param>
+    /// <param name="observer">Told by the first rank.</param>
+    public void Begin(ReadOnlySpan<StepSlice> slices, KvPool pool, float* logits, ILayerObserver? observer)
+    {
+        _rows.Place(slices, pool.Shard(_place.Rank));
+        _logits = logits;
+        _observer = observer;
+    }
+
+    /// <summary>Computes the step. Ranks run it at the same time, each on a thread of its own.</summary>
+    public void Run()
     {
         try
         {
-            _rows.Place(slices, pool);
+            _place.Relay?.BeginStep();
+            _team.PinCaller();
             _team.For(_rows.Count, _embedRow);
             for (int layer = 0; layer < _config.Layers; layer++)
             {
                 _rows.Layer = layer;
-                RunBlock(layer, observer);
+                RunBlock(layer);
             }
 
             if (_rows.Count > 0)
             {
                 AddAndNorm(_weights.Blocks[^1].PostFeedForwardNorm, _weights.FinalNorm);
-                WriteLogits(logits);
+                WriteLogits();
             }
         }
         finally
         {
             // A runner between steps keeps no caller's memory alive.
             _rows.Clear();
+            _observer = null;
         }
     }
 
@@ -115,14 +140,14 @@ internal sealed unsafe class DecoderStep : IDisposable
         _gemm.Dispose();
         _attention.Dispose();
         _feedForward.Dispose();
-        NativeBuffer[] buffers = [_residual, _normed, _delta, _qkv, _attended];
+        NativeBuffer[] buffers = [_residual, _normed, _qkv, _attended];
         foreach (var buffer in buffers)
         {
             buffer.Dispose();
         }
     }
 
-    private void RunBlock(int layer, ILayerObserver? observer)
+    private void RunBlock(int layer)
     {
         var weights = _weights.Blocks[layer];
         if (layer == 0)
@@ -137,7 +162,7 @@ internal sealed unsafe class DecoderStep : IDisposable
 
         _gemm.Multiply(weights.Qkv, _normed.Floats, _hiddenStride, _rows.Count, _qkv.Floats, _qkvStride);
         _attention.WriteKv(weights, _qkv.Floats);
-        observer?.LayerDone(layer);
+        TellObserver(layer);
         if (layer == _config.Layers - 1)
         {
             // Nothing reads what the last block makes of rows without logits.
@@ -147,9 +172,23 @@ internal sealed unsafe class DecoderStep : IDisposable
         if (_rows.Count > 0)
         {
             _attention.Attend(_attended.Floats);
-            _gemm.Multiply(weights.AttentionOutput, _attended.Floats, _queryStride, _rows.Count, _delta.Floats, _hiddenStride);
+            _gemm.Multiply(weights.AttentionOutput, _attended.Floats, _queryStride, _rows.Count, _place.Sums.Attention.Floats, _hiddenStride, summed: true);
+            _delta = _place.Sums.Attention.Floats;
             AddAndNorm(weights.PostAttentionNorm, weights.FeedForwardNorm);
-            _feedForward.Run(weights, _config.Blocks[layer].Experts, _normed.Floats, _rows.Count, _delta.Floats);
+            _delta = _feedForward.Run(weights, _config.Blocks[layer].Experts, _normed.Floats, _rows.Count);
+        }
+    }
+
+    /// <summary>Once every rank has written its heads.</summary>
+    private void TellObserver(int layer)
+    {
+        if (_observer is not null)
+        {
+            _place.Meet();
+            if (_place.Rank == 0)
+            {
+                _observer.LayerDone(layer);
+            }
         }
     }
 
@@ -161,12 +200,11 @@ internal sealed unsafe class DecoderStep : IDisposable
         _team.For(_rows.Count, _addAndNormRow);
     }
 
-    private void WriteLogits(float* logits)
+    private void WriteLogits()
     {
-        _gemm.Multiply(_weights.Output, _normed.Floats, _hiddenStride, _rows.Count, logits, _config.VocabSize, exactOutputs: true);
+        _gemm.Multiply(_weights.Output, _normed.Floats, _hiddenStride, _rows.Count, _logits + _weights.Vocabulary.First, _config.VocabSize, exactOutputs: true);
         if (_config.LogitSoftCap is not null)
         {
-            _logits = logits;
             _team.For(_rows.Count, _capRow);
         }
     }
@@ -180,7 +218,7 @@ internal sealed unsafe class DecoderStep : IDisposable
     private void EmbedRow(int row, int worker)
     {
         float* residual = _residual.Floats + (nint)row * _hiddenStride;
-        _weights.Embedding.ReadRow(_rows.Token(row), residual);
+        _embeddings.Read(_rows.Token(row), residual);
         if (_config.ScaledEmbeddings)
         {
             RowKernels.Scale(residual, _weights.EmbeddingScale, _config.Hidden);
@@ -198,10 +236,12 @@ internal sealed unsafe class DecoderStep : IDisposable
     private void AddAndNormRow(int row, int worker)
     {
         nint offset = (nint)row * _hiddenStride;
-        float* delta = _delta.Floats + offset;
+        float* delta = _delta + offset;
         if (_postNormWeight is not null)
         {
-            RowKernels.RmsNorm(delta, _postNormWeight.Floats, delta, _config.Hidden, _config.NormEpsilon);
+            // Where the norm of the sum goes right after.
+            RowKernels.RmsNorm(delta, _postNormWeight.Floats, _normed.Floats + offset, _config.Hidden, _config.NormEpsilon);
+            delta = _normed.Floats + offset;
         }
 
         RowKernels.Add(_residual.Floats + offset, delta, _config.Hidden);
@@ -209,5 +249,5 @@ internal sealed unsafe class DecoderStep : IDisposable
     }
 
     private void CapRow(int row, int worker) =>
-        RowKernels.SoftCap(_logits + (nint)row * _config.VocabSize, _config.LogitSoftCap!.Value, _config.VocabSize);
+        RowKernels.SoftCap(_logits + (nint)row * _config.VocabSize + _weights.Vocabulary.First, _config.LogitSoftCap!.Value, _weights.Vocabulary.Count);
 }

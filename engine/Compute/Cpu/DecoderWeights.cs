@@ -1,10 +1,11 @@
 using ScriptedServe.Engine.Compute.Caching;
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
-/// <summary>A model's weights, repacked for the kernels; the checkpoint can be closed after loading.</summary>
+/// <summary>A model's weights, or a rank's part of them, repacked for the kernels; the checkpoint can be closed after loading.</summary>
 internal sealed class DecoderWeights : IDisposable
 {
     private readonly WeightLoader _owner;
@@ -13,13 +14,18 @@ internal sealed class DecoderWeights : IDisposable
     {
         _owner = loader;
         var names = config.Names;
-        Embedding = loader.Matrix("", [names.Embedding], config.VocabSize, config.Hidden, bias: false);
+        var byPanels = MatrixCut.Outputs(PackedMatrix.PanelOutputs);
+        Vocabulary = loader.Share.OfVocabulary(config);
+        Embedding = loader.Matrix("", [names.Embedding], [config.VocabSize], config.Hidden, bias: false, byPanels);
         EmbeddingScale = embeddingScale;
         Blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => BlockWeights.Load(loader, config, layer))];
         FinalNorm = loader.Vector(names.FinalNorm + ".weight", config.Hidden, config.NormsAddOne ? 1 : 0);
-        Output = config.TiedEmbeddings ? Embedding : loader.Matrix("", [names.Output], config.VocabSize, config.Hidden, bias: false);
+        Output = config.TiedEmbeddings ? Embedding : loader.Matrix("", [names.Output], [config.VocabSize], config.Hidden, bias: false, byPanels);
         BytesPerToken = Output.Bytes + Blocks.Select((block, layer) => block.BytesPerToken(config.Blocks[layer].Experts?.Chosen ?? 1)).Sum();
     }
+
+    /// <summary>The tokens whose rows these weights have.</summary>
+    public (int First, int Count) Vocabulary { get; }
 
     /// <summary>[vocab, hidden].</summary>
     public PackedMatrix Embedding { get; }
@@ -43,12 +49,14 @@ internal sealed class DecoderWeights : IDisposable
     /// <summary>Other processes have the same physical memory for them.</summary>
     public bool Shared { get; private init; }
 
+    /// <param name="config">Of the whole model.</param>
     /// <param name="cache">Null: packed into memory of this process.</param>
     /// <param name="identity">Of the checkpoint, for the cache.</param>
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
-    public static DecoderWeights Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, WorkerTeam team, WeightCache? cache, string identity)
+    public static DecoderWeights Load(
+        DecoderConfig config, RankShare share, Checkpoint checkpoint, WeightFormat format, WorkerTeam team, WeightCache? cache, string identity)
     {
-        var loader = new WeightLoader(checkpoint, format);
+        var loader = new WeightLoader(checkpoint, format, share);
         try
         {
             config = config with { Names = config.Names.In(checkpoint) };

@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
@@ -21,9 +22,12 @@ internal sealed unsafe class FeedForwardStep : IDisposable
     /// <summary>[slots, feedForward].</summary>
     private readonly NativeBuffer _inner;
 
-    /// <summary>[slots, hidden] each: inputs and outputs of the experts.</summary>
+    /// <summary>[slots, hidden]: inputs of the experts.</summary>
     private readonly NativeBuffer _gathered;
-    private readonly NativeBuffer _expertOutputs;
+
+    /// <summary>[rows, hidden]: the sum over a row's experts.</summary>
+    private readonly NativeBuffer _mixed;
+    private readonly RankSums _sums;
 
     private readonly Action<int, int> _activateRow;
     private readonly Action<int, int> _gatherSlot;
@@ -31,19 +35,19 @@ internal sealed unsafe class FeedForwardStep : IDisposable
 
     private int _feedForward;
     private float* _inputs;
-    private float* _outputs;
 
     /// <param name="int8">Some matrices are in int8.</param>
-    public FeedForwardStep(DecoderConfig config, WorkerTeam team, GemmKernels kernels, int maxRows, int hiddenStride, bool int8)
+    public FeedForwardStep(DecoderConfig config, WorkerTeam team, GemmKernels kernels, RankPlace place, int maxRows, int hiddenStride, bool int8)
     {
         _config = config;
+        _sums = place.Sums;
         _team = team;
         _hiddenStride = hiddenStride;
         var experts = config.Blocks.Select(block => block.Experts).OfType<ExpertsConfig>().FirstOrDefault();
         _routing = experts is null ? null : new ExpertRouting(experts, maxRows);
         int slots = maxRows * (experts?.Chosen ?? 1);
         int widest = Math.Max(config.Hidden, Math.Max(config.FeedForward, experts?.FeedForward ?? 0));
-        _gemm = new GemmLoop(team, kernels, Math.Max(1, experts?.Count ?? 0), int8 ? (long)slots * Int8Inputs.RowBytes(widest) : 0);
+        _gemm = new GemmLoop(team, kernels, place.Relay, Math.Max(1, experts?.Count ?? 0), int8 ? (long)slots * Int8Inputs.RowBytes(widest) : 0);
         long inner = Math.Max(
             config.Blocks.Any(block => block.Experts is null) ? (long)maxRows * DecoderStep.Padded(config.FeedForward) : 0,
             (long)slots * DecoderStep.Padded(experts?.FeedForward ?? 0));
@@ -53,7 +57,7 @@ internal sealed unsafe class FeedForwardStep : IDisposable
         _gateUp = NativeBuffer.OfFloats(gateUp);
         _inner = NativeBuffer.OfFloats(inner);
         _gathered = NativeBuffer.OfFloats(experts is null ? 0 : (long)slots * hiddenStride);
-        _expertOutputs = NativeBuffer.OfFloats(experts is null ? 0 : (long)slots * hiddenStride);
+        _mixed = NativeBuffer.OfFloats(experts is null ? 0 : (long)maxRows * hiddenStride);
         _activateRow = ActivateRow;
         _gatherSlot = GatherSlot;
         _sumRow = SumRow;
@@ -64,19 +68,18 @@ internal sealed unsafe class FeedForwardStep : IDisposable
     private int GateUpStride => DecoderStep.Padded(2 * _feedForward);
 
     /// <param name="inputs">[rows, hiddenStride].</param>
-    /// <param name="outputs">[rows, hiddenStride]; written.</param>
-    public void Run(BlockWeights weights, ExpertsConfig? experts, float* inputs, int rows, float* outputs)
+    /// <returns>[rows, hiddenStride]: the outputs, to be read only, until the next run.</returns>
+    public float* Run(BlockWeights weights, ExpertsConfig? experts, float* inputs, int rows)
     {
         _inputs = inputs;
-        _outputs = outputs;
         if (experts is null)
         {
             RunDense(weights.FeedForwards[0], rows);
+            return _sums.FeedForward.Floats;
         }
-        else
-        {
-            RunExperts(weights, experts, rows);
-        }
+
+        RunExperts(weights, experts, rows);
+        return _mixed.Floats;
     }
 
     public void Dispose()
@@ -85,7 +88,7 @@ internal sealed unsafe class FeedForwardStep : IDisposable
         _gateUp.Dispose();
         _inner.Dispose();
         _gathered.Dispose();
-        _expertOutputs.Dispose();
+        _mixed.Dispose();
         _routing?.Dispose();
     }
 
@@ -94,7 +97,7 @@ internal sealed unsafe class FeedForwardStep : IDisposable
         SetWidth(_config.FeedForward, rows);
         _gemm.Multiply(weights.GateUp, _inputs, _hiddenStride, rows, _gateUp.Floats, GateUpStride);
         _team.For(rows, _activateRow);
-        _gemm.Multiply(weights.Down, _inner.Floats, InnerStride, rows, _outputs, _hiddenStride);
+        _gemm.Multiply(weights.Down, _inner.Floats, InnerStride, rows, _sums.FeedForward.Floats, _hiddenStride, summed: true);
     }
 
     private void RunExperts(BlockWeights weights, ExpertsConfig experts, int rows)
@@ -107,11 +110,11 @@ internal sealed unsafe class FeedForwardStep : IDisposable
         SetWidth(experts.FeedForward, slots);
         _team.For(slots, _gatherSlot);
 
-        AddExperts(weights, static expert => expert.GateUp);
+        AddExperts(weights, static expert => expert.GateUp, summed: false);
         _gemm.Run(_gathered.Floats, _hiddenStride, _gateUp.Floats, GateUpStride);
         _team.For(slots, _activateRow);
-        AddExperts(weights, static expert => expert.Down);
-        _gemm.Run(_inner.Floats, InnerStride, _expertOutputs.Floats, _hiddenStride);
+        AddExperts(weights, static expert => expert.Down, summed: true);
+        _gemm.Run(_inner.Floats, InnerStride, _sums.Experts.Floats, _hiddenStride);
         _team.For(rows, _sumRow);
     }
 
@@ -127,14 +130,14 @@ internal sealed unsafe class FeedForwardStep : IDisposable
         }
     }
 
-    private void AddExperts(BlockWeights weights, Func<FeedForwardWeights, PackedMatrix> matrix)
+    private void AddExperts(BlockWeights weights, Func<FeedForwardWeights, PackedMatrix> matrix, bool summed)
     {
         for (int expert = 0; expert < weights.FeedForwards.Count; expert++)
         {
             var (first, count) = _routing!.Slots(expert);
             if (count > 0)
             {
-                _gemm.Add(matrix(weights.FeedForwards[expert]), first, count);
+                _gemm.Add(matrix(weights.FeedForwards[expert]), first, count, summed);
             }
         }
     }
@@ -151,12 +154,12 @@ internal sealed unsafe class FeedForwardStep : IDisposable
 
     private void SumRow(int row, int worker)
     {
-        float* output = _outputs + (nint)row * _hiddenStride;
+        float* output = _mixed.Floats + (nint)row * _hiddenStride;
         new Span<float>(output, _hiddenStride).Clear();
         for (int choice = 0; choice < _routing!.Chosen; choice++)
         {
             var (slot, weight) = _routing.Choice(row, choice);
-            RowKernels.AddScaled(output, _expertOutputs.Floats + (nint)slot * _hiddenStride, weight, _config.Hidden);
+            RowKernels.AddScaled(output, _sums.Experts.Floats + (nint)slot * _hiddenStride, weight, _config.Hidden);
         }
     }
 }

@@ -1,3 +1,4 @@
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
@@ -18,6 +19,7 @@ internal sealed unsafe class GemmLoop : IDisposable
 
     private readonly WorkerTeam _team;
     private readonly GemmKernels _kernels;
+    private readonly SumRelay.Place? _relay;
     private readonly Action<int, int> _multiplyBlock;
     private readonly Action<int, int> _writeInt8Row;
     private readonly Group[] _groups;
@@ -35,11 +37,14 @@ internal sealed unsafe class GemmLoop : IDisposable
     private float* _outputs;
     private int _outputStride;
     private bool _exactOutputs;
+    private bool _summed;
 
+    /// <param name="relay">Where several ranks have the inputs of some products; see <see cref="Add"/>.</param>
     /// <param name="maxGroups">Most products of one run.</param>
     /// <param name="int8Bytes">Most bytes that <see cref="Int8Inputs"/> of a run take; 0 if no matrix is in int8.</param>
-    public GemmLoop(WorkerTeam team, GemmKernels kernels, int maxGroups = 1, long int8Bytes = 0)
+    public GemmLoop(WorkerTeam team, GemmKernels kernels, SumRelay.Place? relay, int maxGroups = 1, long int8Bytes = 0)
     {
+        _relay = relay;
         _team = team;
         _kernels = kernels;
         _groups = new Group[maxGroups];
@@ -50,11 +55,15 @@ internal sealed unsafe class GemmLoop : IDisposable
 
     private int Int8RowBytes => Int8Inputs.RowBytes(_width);
 
+    /// <summary>Most blocks of a run of products of this many outputs with as many rows in all.</summary>
+    public static int MaxBlocks(int outputs, int rows, int groups) =>
+        ((outputs + PackedMatrix.PanelOutputs - 1) / PackedMatrix.PanelOutputs / LastPanels + 2) * (rows / BlockRows + groups);
+
     /// <summary>outputs = inputs * weights^T + bias; see <see cref="GemmBlock"/> for the paddings.</summary>
     public void Multiply(
-        PackedMatrix matrix, float* inputs, int inputStride, int rows, float* outputs, int outputStride, bool exactOutputs = false)
+        PackedMatrix matrix, float* inputs, int inputStride, int rows, float* outputs, int outputStride, bool exactOutputs = false, bool summed = false)
     {
-        Add(matrix, 0, rows);
+        Add(matrix, 0, rows, summed);
         Run(inputs, inputStride, outputs, outputStride, exactOutputs);
     }
 
@@ -62,9 +71,13 @@ internal sealed unsafe class GemmLoop : IDisposable
     /// Adds a product of rows [<paramref name="firstRow"/>, firstRow + <paramref name="rows"/>) to the next <see cref="Run"/>. Matrices of one run have
     /// one format and as many inputs.
     /// </summary>
-    public void Add(PackedMatrix matrix, int firstRow, int rows)
+    /// <param name="summed">
+    /// This rank has some of the inputs: the outputs, which all ranks share, become the sum over all. The same of all products of a run, and all ranks run the same.
+    /// </param>
+    public void Add(PackedMatrix matrix, int firstRow, int rows, bool summed = false)
     {
-        int blockPanels = _team.Threads == 1 && rows < BlockRows ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce(matrix.Format));
+        _summed = summed && _relay is not null;
+        int blockPanels = _team.Threads == 1 && rows < BlockRows && !_summed ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce(matrix.Format));
         int rowBlocks = (rows + BlockRows - 1) / BlockRows;
         int lastPanels = rowBlocks == 1 ? Math.Min(LastPanels, blockPanels) : blockPanels;
         int largeBlocks = Math.Max(0, matrix.PanelCount - (lastPanels < blockPanels ? _team.Threads * blockPanels : 0)) / blockPanels;
@@ -90,7 +103,16 @@ internal sealed unsafe class GemmLoop : IDisposable
                 _team.For(_rows, _writeInt8Row);
             }
 
+            if (_summed)
+            {
+                _relay!.Begin(_items);
+            }
+
             _team.For(_items, _multiplyBlock);
+            if (_summed)
+            {
+                _relay!.End();
+            }
         }
         finally
         {
@@ -114,6 +136,11 @@ internal sealed unsafe class GemmLoop : IDisposable
         int panel = Math.Min(column, group.LargeBlocks) * group.BlockPanels + Math.Max(0, column - group.LargeBlocks) * group.LastPanels;
         bool int8 = _format == PanelFormat.Int8;
         nint inputStride = int8 ? Int8RowBytes : (nint)_inputStride * sizeof(float);
+        if (_summed)
+        {
+            _relay!.Take(item);
+        }
+
         _kernels.Multiply(new GemmBlock
         {
             Matrix = group.Matrix,
@@ -125,7 +152,12 @@ internal sealed unsafe class GemmLoop : IDisposable
             Outputs = _outputs + (nint)(group.FirstRow + row) * _outputStride,
             OutputStride = _outputStride,
             ExactOutputs = _exactOutputs,
+            Continues = _summed && _relay!.Continues,
         });
+        if (_summed)
+        {
+            _relay!.Pass(item);
+        }
     }
 
     private ref readonly Group GroupOf(int item)

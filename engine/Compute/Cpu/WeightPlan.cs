@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using ScriptedServe.Engine.Compute.Caching;
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
@@ -11,7 +12,8 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// The matrices of a model, one behind the other in memory, before any is packed: what is known of a checkpoint from its headers alone. Once filled, the
 /// matrices have their weights.
 /// </summary>
-internal sealed unsafe class WeightPlan
+/// <param name="share">Of whose matrices these are.</param>
+internal sealed unsafe class WeightPlan(RankShare share)
 {
     /// <summary>Rows that a thread checks at a time.</summary>
     private const int CheckedRows = 64;
@@ -134,6 +136,11 @@ internal sealed unsafe class WeightPlan
         foreach (var entry in _entries)
         {
             Append(entry.Matrix.Outputs, entry.Matrix.Inputs, (long)entry.Matrix.Format, entry.Offset);
+        }
+
+        if (!share.IsWhole)
+        {
+            Append(share.Rank, share.Ranks);
         }
 
         return hash.GetHashAndReset();

@@ -27,6 +27,9 @@ internal unsafe struct GemmBlock
 
     /// <summary>Write no element past the matrix's last output.</summary>
     public bool ExactOutputs;
+
+    /// <summary>The sums go on from what <see cref="Outputs"/> has, instead of beginning with the bias. Not together with <see cref="ExactOutputs"/>.</summary>
+    public bool Continues;
 }
 
 /// <summary>Matrix products on one vector width. Stateless; the results are the same bits for every width.</summary>
@@ -139,6 +142,7 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
         int runUnits = rows >= BlockingRows ? BlockingInputs / geometry.UnitInputs : matrix.Units;
         for (int unit = 0; unit < matrix.Units; unit += runUnits)
         {
+            bool begins = unit == 0 && !block.Continues;
             var tile = new GemmTile
             {
                 InputStride = block.InputStride,
@@ -146,7 +150,7 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
                 PanelBytes = (nint)matrix.PanelBytes,
                 Units = Math.Min(runUnits, matrix.Units - unit),
                 OutputStride = outputStride,
-                InitialStride = unit == 0 ? 0 : outputStride,
+                InitialStride = begins ? 0 : outputStride,
             };
 
             // All rows pass over a strip of weights while it is in cache: it comes from memory once.
@@ -170,7 +174,7 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
                     tile.Rows = Math.Min(TTiles.MaxRows, rows - row);
                     tile.Inputs = inputs + row * block.InputStride + (nint)unit * geometry.InputUnitBytes;
                     tile.Outputs = outputs + (nint)row * outputStride + column;
-                    tile.Initial = unit == 0 ? bias : tile.Outputs;
+                    tile.Initial = begins ? bias : tile.Outputs;
                     SetAhead(ref tile, row / TTiles.MaxRows, vector + tileVectors < allVectors ? stripPanels : 0, geometry.UnitBytes);
                     TTiles.Run(tile, tileVectors);
                 }

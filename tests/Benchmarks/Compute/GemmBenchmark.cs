@@ -38,7 +38,7 @@ internal static unsafe class GemmBenchmark
         using var inputs = NativeBuffer.OfFloats((long)rows * matrix.Inputs);
         using var outputs = NativeBuffer.OfFloats((long)rows * matrix.Outputs);
         new Span<float>(inputs.Floats, rows * matrix.Inputs).Fill(0.5f);
-        using var loop = new GemmLoop(team, GemmKernels.For(VectorWidths.Best), int8Bytes: (long)rows * Int8Inputs.RowBytes(matrix.Inputs));
+        using var loop = new GemmLoop(team, GemmKernels.For(VectorWidths.Best), relay: null, int8Bytes: (long)rows * Int8Inputs.RowBytes(matrix.Inputs));
         var (x, y) = ((nint)inputs.Floats, (nint)outputs.Floats);
         return measure.SecondsPerCall(() => loop.Multiply(matrix, (float*)x, matrix.Inputs, rows, (float*)y, matrix.Outputs));
     }

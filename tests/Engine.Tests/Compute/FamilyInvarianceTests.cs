@@ -40,7 +40,7 @@ public sealed class FamilyInvarianceTests
             using var folder = RandomConfigs.Folder(architecture, stored, new Random(seed));
             try
             {
-                Serve(folder.Path, weights, kvType, seed, seen);
+                Serve(folder.Path, weights, kvType, seed, seen, 1, 1);
             }
             catch (Exception e)
             {
@@ -52,13 +52,32 @@ public sealed class FamilyInvarianceTests
         Assert.True(seen is { Preemptions: > 5, CachedTokens: > 100, SentTokens: > 100, Resumed: > 3 }, $"{seen}");
     }
 
-    private static void Serve(string folder, WeightFormat weights, KvDataType kvType, int seed, Seen seen)
+    [Theory]
+    [MemberData(nameof(RandomConfigs.Architectures), MemberType = typeof(RandomConfigs))]
+    public void Engines_of_any_number_of_ranks_give_the_bits_of_one_and_take_each_others_kv(string architecture)
+    {
+        var seen = new Seen();
+        (int Here, int There)[] degrees = [(1, 2), (2, 4), (4, 1), (2, 2)];
+        for (int seed = 0; seed < degrees.Length; seed++)
+        {
+            var (stored, weights) = Types[seed];
+            var kvType = Enum.GetValues<KvDataType>()[seed % 3];
+            using var folder = RandomConfigs.Folder(architecture, stored, new Random(seed), ranks: 4);
+            Serve(folder.Path, weights, kvType, seed, seen, degrees[seed].Here, degrees[seed].There);
+        }
+
+        Assert.True(seen is { Preemptions: > 0, CachedTokens: > 20, SentTokens: > 20, Resumed: > 0 }, $"{seen}");
+    }
+
+    /// <param name="here">Ranks of the engine that receives.</param>
+    /// <param name="there">Ranks of the other.</param>
+    private static void Serve(string folder, WeightFormat weights, KvDataType kvType, int seed, Seen seen, int here, int there)
     {
         var random = new Random(seed);
         using var plain = Load(folder, new CpuRunnerOptions { Weights = weights, Threads = 1, PageTokens = 16, MaxBatchTokens = 128, KvDataType = kvType });
         int pageTokens = new[] { 1, 3, 4, 16 }[random.Next(4)];
-        using var one = Load(folder, new CpuRunnerOptions { Weights = weights, Threads = 2, PageTokens = pageTokens, MaxBatchTokens = 32, KvDataType = kvType });
-        using var other = Load(folder, new CpuRunnerOptions { Weights = weights, Threads = 1, PageTokens = pageTokens, MaxBatchTokens = 32, VectorWidth = VectorWidth.Vector128, KvDataType = kvType });
+        using var one = Load(folder, new CpuRunnerOptions { Weights = weights, TensorParallel = here, Threads = 2 * here, PageTokens = pageTokens, MaxBatchTokens = 32, KvDataType = kvType });
+        using var other = Load(folder, new CpuRunnerOptions { Weights = weights, TensorParallel = there, Threads = there, PageTokens = pageTokens, MaxBatchTokens = 32, VectorWidth = VectorWidth.Vector128, KvDataType = kvType });
 
         using var simulation = new Simulation(seed);
         CpuModelRunner[] runners = [one, other];

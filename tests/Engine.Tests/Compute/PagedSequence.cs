@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Tests.Fakes;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute;
@@ -50,7 +51,7 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
     }
 
     /// <summary>Sequences over one pool whose pages are dealt out in random order.</summary>
-    public static (TestKvPool Pool, PagedSequence[] Sequences) Deal(KvLayout layout, IReadOnlyList<int[]> prompts, int extraTokens, Random random)
+    public static (TestKvPool Pool, PagedSequence[] Sequences) Deal(KvLayout layout, IReadOnlyList<int[]> prompts, int extraTokens, Random random, int shards = 1)
     {
         int[] counts = [.. prompts.Select(prompt => (prompt.Length + extraTokens + layout.PageTokens - 1) / layout.PageTokens)];
         int[] pages = [.. Enumerable.Range(0, counts.Sum() + 3)];
@@ -62,7 +63,7 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
             next += counts[i];
             return new PagedSequence(prompt, own);
         }).ToArray();
-        return (new TestKvPool(layout, pages.Length), sequences);
+        return (new TestKvPool(layout, pages.Length, shards), sequences);
     }
 
     /// <summary>Computes every token of every sequence in random chunks of random sequences, with logits of some.</summary>
@@ -96,11 +97,10 @@ internal sealed class PagedSequence(int[] tokens, int[] pages)
     public byte[] Kv(KvPool pool, int layer, int position)
     {
         var layout = pool.Layout;
-        var page = pool.Page(layer, Pages[position / layout.PageTokens]);
         var result = new List<byte>();
-        for (int plane = 0; plane < 2 * layout.KvHeads; plane++)
+        for (int head = 0; head < 2 * layout.KvHeads; head++)
         {
-            result.AddRange(page.Slice((plane * layout.PageTokens + position % layout.PageTokens) * layout.HeadBytes, layout.HeadBytes));
+            result.AddRange(pool.Head(layer, Pages[position / layout.PageTokens], position, head));
         }
 
         return [.. result];

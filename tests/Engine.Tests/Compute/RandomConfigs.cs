@@ -9,9 +9,10 @@ internal static class RandomConfigs
     public static TheoryData<string> Architectures { get; } = [.. ModelFamilies.Architectures];
 
     /// <summary>A folder with random weights of the type.</summary>
-    public static ModelFolder Folder(string architecture, string type, Random random)
+    /// <param name="ranks">The model can be divided among this many, whatever its weights are kept as; 1 for any shape.</param>
+    public static ModelFolder Folder(string architecture, string type, Random random, int ranks = 1)
     {
-        var json = Of(architecture, random);
+        var json = Of(architecture, random, ranks);
         return ModelFolder.Random(Parse(json), json, type, random.Next());
     }
 
@@ -22,7 +23,7 @@ internal static class RandomConfigs
         return ModelFamilies.Read(ConfigDocument.Read(folder.File("config.json")));
     }
 
-    public static JsonObject Of(string architecture, Random random)
+    public static JsonObject Of(string architecture, Random random, int ranks = 1)
     {
         int kvHeads = random.Next(1, 4);
         int experts = random.Next(2, 7);
@@ -61,9 +62,30 @@ internal static class RandomConfigs
             ["mlp_only_layers"] = Coin(random) ? new JsonArray() : new JsonArray(1),
             ["original_max_position_embeddings"] = phi ? random.Next(8, 40) : null,
         };
+        if (ranks > 1)
+        {
+            MakeDivisible(config, ranks, random);
+        }
+
         return architecture == "Gemma3ForConditionalGeneration"
             ? new JsonObject { ["architectures"] = new JsonArray(architecture), ["text_config"] = config }
             : config;
+    }
+
+    /// <summary>Whole groups of 32 inputs for each rank, of widths that need not be multiples of the ranks' number.</summary>
+    private static void MakeDivisible(JsonObject config, int ranks, Random random)
+    {
+        int kvHeads = ranks * random.Next(1, 3);
+        config["num_key_value_heads"] = kvHeads;
+        config["num_attention_heads"] = kvHeads * random.Next(1, 3);
+        config["head_dim"] = 32;
+        config["intermediate_size"] = (32 * ranks) - 31 + random.Next(40);
+        config["moe_intermediate_size"] = (32 * ranks) - 31 + random.Next(40);
+        config["vocab_size"] = (16 * ranks) - 15 + random.Next(70);
+        if (config["rope_scaling"] is JsonObject scaling && scaling["short_factor"] is not null)
+        {
+            config["rope_scaling"] = LongRope(random, 32);
+        }
     }
 
     private static bool Coin(Random random) => random.Next(2) == 0;

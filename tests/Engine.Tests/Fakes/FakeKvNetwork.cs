@@ -180,7 +180,9 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
             }
         }
 
-        public Span<byte> Page(int layer, int position) => pool.Page(layer, pages[(position / pool.Layout.PageTokens) - (begin / pool.Layout.PageTokens)]);
+        /// <summary>A head's keys (or values, behind all heads' keys) of a position.</summary>
+        public Span<byte> Head(int layer, int position, int head) =>
+            pool.Head(layer, pages[(position / pool.Layout.PageTokens) - (begin / pool.Layout.PageTokens)], position, head);
 
         public void Touch() => LastUsed = network.Time.GetTimestamp();
 
@@ -335,12 +337,9 @@ internal sealed class FakeKvNetwork(TimeProvider time) : IKvSender
             var layout = pool.Layout;
             for (var position = begin; position < end; position++)
             {
-                var from = pool.Page(layer, pages[position / layout.PageTokens]);
-                var to = grant.Page(layer, position);
-                for (var plane = 0; plane < 2 * layout.KvHeads; plane++)
+                for (var head = 0; head < 2 * layout.KvHeads; head++)
                 {
-                    var offset = ((plane * layout.PageTokens) + (position % layout.PageTokens)) * layout.HeadBytes;
-                    from.Slice(offset, layout.HeadBytes).CopyTo(to.Slice(offset, layout.HeadBytes));
+                    pool.Head(layer, pages[position / layout.PageTokens], position, head).CopyTo(grant.Head(layer, position, head));
                 }
             }
 

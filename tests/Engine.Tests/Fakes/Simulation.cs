@@ -22,7 +22,7 @@ internal sealed class SimulatedEngine
     public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, IModelRunner runner, ulong epoch = 7)
     {
         _runner = runner;
-        Pool = new HeapKvPool(runner.Layout, pages);
+        Pool = new HeapKvPool(runner.Layout, pages, runner.KvShards);
         Core = new EngineCore(runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, epoch, [], "fake"), simulation.Time);
         Service = new EngineService(Core, simulation.Network.SenderOf(Pool), simulation.Time);
     }

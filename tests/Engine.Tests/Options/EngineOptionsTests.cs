@@ -46,6 +46,25 @@ public sealed class EngineOptionsTests
         Assert.Equal(11, errors.Count);
     }
 
+    [Fact]
+    public void Threads_and_processors_are_divided_among_ranks()
+    {
+        var options = Read("--tensor-parallel 3 --threads 6").Options!;
+        Assert.Equal((3, 6), (options.TensorParallel, options.Threads));
+        Assert.Equal(0, Read("--tensor-parallel 3").Options!.Threads % 3);
+        Assert.Equal(4, Read("--tensor-parallel 2 --cpus 0-3").Options!.Threads);
+        foreach (var (arguments, expected) in new[]
+        {
+            ("--tensor-parallel 2 --threads 3", "--threads 3 cannot be divided among 2 ranks (--tensor-parallel)"),
+            ("--tensor-parallel 2 --cpus 0-2", "the 3 processors of --cpus cannot be divided among 2 ranks (--tensor-parallel)"),
+            ("--tensor-parallel 0", "--tensor-parallel '0': a whole number from 1 to 64"),
+            ("--tensor-parallel 2 --model synthetic", "--tensor-parallel 2: the synthetic model has no weights to divide"),
+        })
+        {
+            Assert.StartsWith(expected, Assert.Single(Read(arguments).Errors), StringComparison.Ordinal);
+        }
+    }
+
     [Theory]
     [InlineData("", "/home/me", null, "/home/me/.cache/scriptedserve/weights")]
     [InlineData("", "/home/me", "/var/cache/me", "/var/cache/me/scriptedserve/weights")]

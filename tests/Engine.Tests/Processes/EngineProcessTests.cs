@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Tests.Compute;
 using ScriptedServe.Engine.Tests.Fakes;
 
 namespace ScriptedServe.Engine.Tests.Processes;
@@ -64,6 +65,61 @@ public sealed class EngineProcessTests : IDisposable
         Assert.Equal(0, await right.TerminateAsync());
         Assert.Equal(0, await left.TerminateAsync());
         Assert.Empty(Directory.GetFiles(_folder.FullName, "*.sock*"));
+    }
+
+    [Fact]
+    public async Task Engines_of_unequal_numbers_of_ranks_take_over_each_others_work()
+    {
+        _ = ClusterSecret.ReadOrCreate(SecretFile);
+        using var model = RandomConfigs.Folder("Qwen3MoeForCausalLM", "BF16", new Random(3), ranks: 4);
+        Task<EngineUnderTest> StartAsync(int ranks, params string[] more) => EngineUnderTest.StartAsync(
+            SecretFile, ["--model", model.Path, "--weights", "int8", "--weight-cache", "off", "--tensor-parallel", $"{ranks}", "--threads", $"{ranks}", "--listen", $"unix:{_folder}/{ranks}.sock", .. more]);
+        using var one = await StartAsync(1);
+        using var two = await StartAsync(2);
+        using var four = await StartAsync(4, "--kv-transport", "tcp");
+        var vocab = (await one.Client.GetStatusAsync(new GetStatusRequest(), default)).Model.VocabSize;
+        Assert.Equal(4, (await four.Client.GetStatusAsync(new GetStatusRequest(), default)).Model.TensorParallel);
+
+        var random = new Random(5);
+        var sampling = Calls.Sampling(8, temperature: 1, seed: 11);
+        sampling.Logprobs = 3;
+        foreach (var (prefill, decode, transport) in new[] { (one, two, "shm"), (two, one, "shm"), (two, four, "tcp"), (four, two, "tcp"), (four, one, "tcp") })
+        {
+            int[] tokens = [.. Enumerable.Range(0, 41).Select(_ => random.Next(vocab))];
+            var kv = await decode.Client.PrepRecvAsync(Calls.Prep("split", tokens, 37), default);
+            var sent = await prefill.Client.RemoteSendAsync(Calls.Send("split", tokens, kv), default);
+            Assert.Equal((37, transport), (sent.SentTokens, sent.Transport));
+            var split = await decode.Client.ReadAsync(Calls.Generate("split", tokens, sampling, kv.ReservationId, begin: 37));
+            var local = await prefill.Client.ReadAsync(Calls.Generate("local", tokens, sampling));
+            Assert.Equal(8, split.Tokens.Count);
+            Assert.Equal(local.Tokens, split.Tokens);
+            Assert.Equal(local.Logprobs, split.Logprobs);
+
+            // A whole context moves, and is cache where it arrives.
+            int[] context = [.. tokens, .. local.Tokens];
+            var moved = await prefill.Client.PrepRecvAsync(Calls.Prep("move", context, context.Length - 1), default);
+            _ = await decode.Client.RemoteSendAsync(Calls.Send("move", context, moved), default);
+            _ = await prefill.Client.ReleaseAsync(new ReleaseRequest { ReservationId = moved.ReservationId }, default);
+        }
+
+        foreach (var engine in new[] { one, two, four })
+        {
+            var endless = Calls.Generate("gone", [1, 2, 3], Calls.Sampling(50));
+            _ = await engine.Client.ReadAsync(endless, stopAfter: 2);
+            _ = await engine.Client.PrepRecvAsync(Calls.Prep("gone", [4, 5, 6]), default);
+            _ = await engine.Client.AbortAsync(new AbortRequest { RequestId = "gone" }, default);
+            var load = (await engine.Client.GetStatusAsync(new GetStatusRequest(), default)).Load;
+            Assert.Equal((0, 0, 0, load.KvPagesTotal), (load.Running, load.KvPagesHeld, load.Reservations, load.KvPagesFree));
+            Assert.Equal(0, await engine.TerminateAsync());
+        }
+    }
+
+    [Fact]
+    public async Task A_model_that_cannot_be_divided_is_refused_at_the_start()
+    {
+        var (exitCode, errors) = await EngineUnderTest.RunAsync("--model", "storyteller", "--tensor-parallel", "4", "--threads", "4");
+        Assert.Equal(1, exitCode);
+        Assert.Contains("cannot be divided among 4 ranks (--tensor-parallel): its 2 key/value heads", errors, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -33,7 +33,8 @@ internal sealed class EngineUnderTest : IDisposable
 
     public static async Task<EngineUnderTest> StartUnderAsync(int parentPid, string secretFile, params string[] arguments)
     {
-        var process = Start(["--kv-memory", "16MiB", "--threads", "1", "--cluster-secret-file", secretFile, "--parent-pid", $"{parentPid}", .. arguments]);
+        string[] threads = arguments.Contains("--threads") ? [] : ["--threads", "1"];
+        var process = Start(["--kv-memory", "16MiB", .. threads, "--cluster-secret-file", secretFile, "--parent-pid", $"{parentPid}", .. arguments]);
         using var timeout = new CancellationTokenSource(StartTimeout);
         var line = await process.StandardOutput.ReadLineAsync(timeout.Token);
         const string Ready = "listening on ";
