@@ -78,7 +78,7 @@ internal sealed class HostApplication : IAsyncDisposable
         local = options.Engines == 0 ? null : new LocalEngines(
             fleet,
             new ProcessLauncher(EngineBinary.Locate()),
-            new LocalEngineSettings(options.Engines, modelFolder, options.Devices, options.Threads, options.ClusterSecretFile, options.PassedOn),
+            new LocalEngineSettings(options.Engines, modelFolder, options.Devices, options.Threads, options.ClusterSecretFile, options.PassedOn) { Processors = options.Processors },
             new SupervisionSettings { AnswerTimeout = options.EngineStartTimeout },
             time,
             loggers.CreateLogger<LocalEngines>());

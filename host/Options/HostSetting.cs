@@ -43,6 +43,7 @@ internal static class HostSettings
     public static readonly HostSetting Device = new("device", "NAMES", "Devices of local engines, in turns: cpu, or cuda:0,cuda:1. Default: cpu.");
     public static readonly HostSetting TensorParallel = new("tensor-parallel", "N", "Ranks that each local engine divides the model among, 1 to 64. Default: 1.");
     public static readonly HostSetting Threads = new("threads", "N", "CPU threads of each local engine, a multiple of --tensor-parallel. Default: the processor's cores divided by the engines.");
+    public static readonly HostSetting Processors = new("cpus", "LIST", "Processors that local engines compute on, as in 0,4-7 (Linux): shared out evenly in this order, a thread pinned to each, so that no two engines have the same one. Default: the threads go where the system puts them.");
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
     public static readonly HostSetting KvDataType = new("kv-dtype", "TYPE", "What local engines keep keys and values as: f32, bf16 or f16. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
@@ -108,7 +109,7 @@ internal static class HostSettings
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
-        Model, Engines, Engine, AlsoModel, Device, TensorParallel, Threads, KvMemory, KvDataType, PageTokens, Weights, WeightCache, WeightCacheLimit, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
+        Model, Engines, Engine, AlsoModel, Device, TensorParallel, Threads, Processors, KvMemory, KvDataType, PageTokens, Weights, WeightCache, WeightCacheLimit, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
         RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan,
         Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];

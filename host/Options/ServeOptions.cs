@@ -25,6 +25,9 @@ internal sealed record ServeOptions
     /// <summary>Of each local engine.</summary>
     public int Threads { get; init; } = 1;
 
+    /// <summary>Of all local engines together, as many for each; empty: threads are not pinned.</summary>
+    public IReadOnlyList<int> Processors { get; init; } = [];
+
     public string? KvMemory { get; init; }
 
     public string? KvDataType { get; init; }

@@ -40,7 +40,8 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         }
 
         var ranks = Integer(HostSettings.TensorParallel, defaults.TensorParallel, 1, 64);
-        var threads = Integer(HostSettings.Threads, Math.Max(ranks, cores / Math.Max(1, engines) / ranks * ranks), 1, 1024);
+        var processors = Processors(engines);
+        var threads = Integer(HostSettings.Threads, Math.Max(ranks, (processors.Count > 0 ? processors.Count : cores) / Math.Max(1, engines) / ranks * ranks), 1, 1024);
         if (threads % ranks != 0)
         {
             errors.Add($"--threads {threads} cannot be divided among {ranks} ranks (--tensor-parallel): each gets as many.");
@@ -58,6 +59,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             Devices = Devices(),
             TensorParallel = ranks,
             Threads = threads,
+            Processors = processors,
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
             KvDataType = Matching(HostSettings.KvDataType, KvDataTypeName(), "f32, bf16 or f16"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
@@ -297,6 +299,39 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
         {
             errors.Add($"{Source(HostSettings.Store)}: {e.Message}.");
             return null;
+        }
+    }
+
+    /// <summary>Of all local engines together.</summary>
+    private IReadOnlyList<int> Processors(int engines)
+    {
+        if (Text(HostSettings.Processors) is not { } text)
+        {
+            return [];
+        }
+
+        try
+        {
+            var processors = ProcessorList.Parse(text);
+            if (engines == 0)
+            {
+                errors.Add($"{Source(HostSettings.Processors)}: no local engine is started that could compute on them.");
+            }
+            else if (processors.Count % engines != 0)
+            {
+                errors.Add($"{Source(HostSettings.Processors)}: {processors.Count} processors cannot be shared out evenly among {engines} engines (--engines).");
+            }
+            else if (sources.Find(HostSettings.Threads) is { } threads && threads.Values[0] != (processors.Count / engines).ToString(CultureInfo.InvariantCulture))
+            {
+                errors.Add($"{threads.Source}: {threads.Values[0]} threads an engine differ from its {processors.Count / engines} processors of --cpus: leave it out.");
+            }
+
+            return processors;
+        }
+        catch (FormatException e)
+        {
+            errors.Add($"{Source(HostSettings.Processors)}: '{text}' cannot be used ({e.Message}).");
+            return [];
         }
     }
 

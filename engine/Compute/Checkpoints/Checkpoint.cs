@@ -2,6 +2,9 @@ using System.Text.Json;
 
 namespace ScriptedServe.Engine.Compute.Checkpoints;
 
+/// <summary>Rows of a tensor of three dimensions, counted over its first two.</summary>
+internal sealed record TensorPart(string Tensor, long[] Shape, int FirstRow, int Rows);
+
 /// <summary>
 /// The weights of a Hugging Face model folder: <c>model.safetensors</c>, or the shards that <c>model.safetensors.index.json</c> lists.
 /// Owns the mappings; the tensors it hands out are valid until it is disposed.
@@ -13,6 +16,8 @@ internal sealed unsafe class Checkpoint : IDisposable
 
     private readonly string _folder;
     private readonly Dictionary<string, SafetensorsFile> _shards = new(StringComparer.Ordinal);
+
+    private readonly Dictionary<string, TensorPart> _parts = new(StringComparer.Ordinal);
 
     /// <summary>Which shard has a tensor; null where there is one file only.</summary>
     private Dictionary<string, string>? _index;
@@ -40,9 +45,20 @@ internal sealed unsafe class Checkpoint : IDisposable
 
     public bool Has(string name) => _index is null ? _shards[SingleFile].Tensors.ContainsKey(name) : _index.ContainsKey(name);
 
+    /// <summary>Gives some rows of a tensor a name of their own, by which <see cref="Matrix"/> finds them.</summary>
+    public void AddPart(string name, TensorPart part) => _parts[name] = part;
+
     /// <summary>A weight matrix of exactly this shape.</summary>
     /// <exception cref="ModelLoadException">Missing, of another shape, or of a type that cannot be computed with.</exception>
-    public TensorView Matrix(string name, int rows, int columns) => Find(name, rows, columns, [rows, columns]);
+    public TensorView Matrix(string name, int rows, int columns)
+    {
+        if (!_parts.TryGetValue(name, out var part))
+        {
+            return Find(name, rows, columns, [rows, columns]);
+        }
+
+        return Find(part.Tensor, checked((int)(part.Shape[0] * part.Shape[1])), columns, part.Shape).PartOfRows(part.FirstRow, part.Rows);
+    }
 
     /// <summary>A weight vector of exactly this length, as a matrix of one row.</summary>
     /// <exception cref="ModelLoadException">As <see cref="Matrix"/>.</exception>

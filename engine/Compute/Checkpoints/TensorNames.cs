@@ -50,17 +50,19 @@ internal sealed record TensorNames
     public string Down { get; init; } = "mlp.down_proj";
 
     /// <summary>
-    /// The names that a checkpoint has, where it lacks these: the text half of a larger model has a prefix more, and exports differ in where.
+    /// The names that a checkpoint has, where it lacks these: the text half of a larger model has a prefix more, and exports differ in where, and in whether
+    /// experts have tensors of their own (<see cref="FusedExperts"/>).
     /// </summary>
-    public TensorNames In(Checkpoint checkpoint)
+    public TensorNames In(Checkpoint checkpoint, DecoderConfig config)
     {
         string[] prefixes = [Prefix, "model.", "language_model.model.", "model.language_model.", ""];
         string[] outputs = [Output, "lm_head", "language_model.lm_head"];
-        return this with
+        var names = this with
         {
             Prefix = prefixes.FirstOrDefault(prefix => checkpoint.Has(prefix + "embed_tokens.weight"), Prefix),
             Output = outputs.FirstOrDefault(output => checkpoint.Has(output + ".weight"), Output),
         };
+        return FusedExperts.Find(names, checkpoint, config);
     }
 
     public string Block(int layer) => $"{Prefix}layers.{layer}.";

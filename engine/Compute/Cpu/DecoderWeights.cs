@@ -59,7 +59,7 @@ internal sealed class DecoderWeights : IDisposable
         var loader = new WeightLoader(checkpoint, format, share);
         try
         {
-            config = config with { Names = config.Names.In(checkpoint) };
+            config = config with { Names = config.Names.In(checkpoint, config) };
             return new DecoderWeights(loader, config, ScaleOfEmbeddings(config, checkpoint)) { Shared = loader.Fill(cache, identity, team) };
         }
         catch

@@ -79,7 +79,7 @@ internal sealed unsafe class GemmLoop : IDisposable
         _summed = summed && _relay is not null;
         int blockPanels = _team.Threads == 1 && rows < BlockRows && !_summed ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce(matrix.Format));
         int rowBlocks = (rows + BlockRows - 1) / BlockRows;
-        int lastPanels = rowBlocks == 1 ? Math.Min(LastPanels, blockPanels) : blockPanels;
+        int lastPanels = (_team.Threads > 1 || _summed) && rowBlocks == 1 ? Math.Min(LastPanels, blockPanels) : blockPanels;
         int largeBlocks = Math.Max(0, matrix.PanelCount - (lastPanels < blockPanels ? _team.Threads * blockPanels : 0)) / blockPanels;
         var group = new Group(matrix, firstRow, rows, rowBlocks, blockPanels, largeBlocks, lastPanels, _items);
         _groups[_groupCount++] = group;

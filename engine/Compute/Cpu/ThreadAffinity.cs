@@ -1,14 +1,13 @@
 using System.Runtime.InteropServices;
+using ScriptedServe.Contracts;
 
 namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>Which processors a thread may run on (Linux: sched_setaffinity(2)). Processors have the numbers of /proc/cpuinfo.</summary>
 internal static unsafe partial class ThreadAffinity
 {
-    /// <summary>Processors that a set of the C library has room for.</summary>
-    public const int MaxProcessors = 1024;
-
-    private const int SetBytes = MaxProcessors / 8;
+    /// <summary>Of a set of processors as the C library has it.</summary>
+    private const int SetBytes = ProcessorList.MaxProcessors / 8;
 
     /// <summary>The processors that the calling thread may run on, ascending.</summary>
     /// <exception cref="PlatformNotSupportedException">Not on Linux.</exception>
@@ -44,7 +43,7 @@ internal static unsafe partial class ThreadAffinity
         }
 
         var processors = new List<int>();
-        for (int processor = 0; processor < MaxProcessors; processor++)
+        for (int processor = 0; processor < ProcessorList.MaxProcessors; processor++)
         {
             if ((set[processor / 8] & (1 << (processor % 8))) != 0)
             {

@@ -66,7 +66,7 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
             }
         }
 
-        string embedding = config.Names.In(checkpoint).Embedding + ".weight";
+        string embedding = config.Names.In(checkpoint, config).Embedding + ".weight";
         bool half = checkpoint.Matrix(embedding, config.VocabSize, config.Hidden).Type == WeightType.Float16;
         return new ModelKernels(half ? ComputeType.Float16 : ComputeType.BFloat16, kv, config.HeadStride, config.GroupSize, config.Activation == Activation.GeluTanh);
     }

@@ -66,7 +66,7 @@ internal sealed unsafe class CudaWeights : IDisposable
 
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
     public static CudaWeights Load(IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ComputeType compute) =>
-        new(gpu, config with { Names = config.Names.In(checkpoint) }, checkpoint, compute);
+        new(gpu, config with { Names = config.Names.In(checkpoint, config) }, checkpoint, compute);
 
     public void Dispose()
     {

@@ -30,7 +30,7 @@ public sealed class ReferenceDecoder
     {
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         using var checkpoint = Checkpoint.Open(folder);
-        return new ReferenceDecoder(config with { Names = config.Names.In(checkpoint) }, checkpoint);
+        return new ReferenceDecoder(config with { Names = config.Names.In(checkpoint, config) }, checkpoint);
     }
 
     /// <summary>As <see cref="ModelDescription.ShortContext"/>.</summary>

@@ -8,7 +8,18 @@ namespace ScriptedServe.Host.Engines.Supervision;
 /// <param name="SecretFile">The cluster's secret; null: the user's own, which engines find by themselves.</param>
 /// <param name="Options">Passed on to each engine, as in <see cref="EngineLaunch.Options"/>.</param>
 /// <param name="Devices">One an engine, in turns: <c>cpu</c>, or <c>cuda:0</c>, <c>cuda:1</c>.</param>
-internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? SecretFile, IReadOnlyList<(string Name, string Value)> Options);
+internal sealed record LocalEngineSettings(int Count, string ModelFolder, IReadOnlyList<string> Devices, int Threads, string? SecretFile, IReadOnlyList<(string Name, string Value)> Options)
+{
+    /// <summary>Of all engines together, as many for each; empty: the system places their threads.</summary>
+    public IReadOnlyList<int> Processors { get; init; } = [];
+
+    /// <summary>What an engine is given besides what all have.</summary>
+    public IReadOnlyList<(string Name, string Value)> OptionsOf(int engine)
+    {
+        var each = Processors.Count / Count;
+        return each == 0 ? Options : [.. Options, ("cpus", ProcessorList.Format(Processors.Skip(engine * each).Take(each)))];
+    }
+}
 
 /// <summary>The engines that this host starts, and the private folder of their sockets.</summary>
 internal sealed class LocalEngines : IAsyncDisposable
@@ -28,6 +39,7 @@ internal sealed class LocalEngines : IAsyncDisposable
             var id = $"engine-{i.ToString(CultureInfo.InvariantCulture)}";
             var labels = DefaultLabels(i, local.Count);
             var device = local.Devices[i % local.Devices.Count];
+            var options = local.OptionsOf(i);
             engines[id] = new LocalEngine(
                 fleet,
                 fleet.AddLocal(id, labels),
@@ -40,7 +52,7 @@ internal sealed class LocalEngines : IAsyncDisposable
                     device,
                     local.Threads,
                     local.SecretFile,
-                    local.Options),
+                    options),
                 supervision,
                 time,
                 logger);

@@ -1,13 +1,15 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using ScriptedServe.Engine.Compute.Checkpoints;
 
 namespace ScriptedServe.Engine.Tests.Compute;
 
 /// <summary>A temporary model folder that a test writes or damages; gone when disposed.</summary>
-internal sealed class ModelFolder : IDisposable
+internal sealed partial class ModelFolder : IDisposable
 {
     public ModelFolder() => Directory.CreateDirectory(Path);
 
@@ -82,6 +84,49 @@ internal sealed class ModelFolder : IDisposable
         System.IO.File.WriteAllBytes(File("model.safetensors"), bytes);
     }
 
+    /// <summary>
+    /// Puts the experts of each block of model.safetensors into two tensors, <c>gate_up_proj</c> and <c>down_proj</c>, under <paramref name="place"/>, as newer
+    /// versions of transformers hold them.
+    /// </summary>
+    /// <param name="place">For instance <c>mlp.</c>: what comes before <c>experts.</c> and the router's <c>gate</c>.</param>
+    public void FuseExperts(string place)
+    {
+        byte[] bytes = System.IO.File.ReadAllBytes(File("model.safetensors"));
+        int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        var header = JsonNode.Parse(bytes.AsSpan(8, length))!.AsObject();
+        var fused = new JsonObject();
+        var data = new List<byte>();
+        foreach (var tensors in header.Where(entry => entry.Key != "__metadata__").GroupBy(entry => FusedName(entry.Key, place)))
+        {
+            int begin = data.Count;
+            var parts = tensors.OrderBy(entry => ExpertOf(entry.Key)).ThenBy(entry => IsUp(entry.Key)).ToList();
+            foreach (var (_, value) in parts)
+            {
+                var offsets = value!["data_offsets"]!;
+                data.AddRange(bytes.AsSpan(8 + length)[(int)offsets[0]!..(int)offsets[1]!]);
+            }
+
+            int[] shape = [.. parts[0].Value!["shape"]!.AsArray().Select(size => (int)size!)];
+            int experts = parts.Select(entry => ExpertOf(entry.Key)).Distinct().Count();
+            fused[tensors.Key] = new JsonObject
+            {
+                ["dtype"] = parts[0].Value!["dtype"]!.DeepClone(),
+                ["shape"] = ExpertOf(parts[0].Key) < 0 ? parts[0].Value!["shape"]!.DeepClone() : new JsonArray(experts, parts.Count / experts * shape[0], shape[1]),
+                ["data_offsets"] = new JsonArray(begin, data.Count),
+            };
+        }
+
+        WriteFile(JsonSerializer.SerializeToUtf8Bytes(fused), [.. data]);
+
+        static int ExpertOf(string name) => Expert().Match(name) is { Success: true } match ? int.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture) : -1;
+
+        static bool IsUp(string name) => Expert().Match(name).Groups[3].Value is "up_proj" or "w3";
+
+        static string FusedName(string name, string place) => Expert().Match(name) is { Success: true } match
+            ? $"{match.Groups[1].Value}{place}experts.{(match.Groups[3].Value is "w2" or "down_proj" ? "down_proj" : "gate_up_proj")}"
+            : Router().Replace(name, $"$1{place}gate.weight");
+    }
+
     /// <summary>Replaces model.safetensors by this header and data.</summary>
     public void WriteFile(ReadOnlySpan<byte> header, ReadOnlySpan<byte> data)
     {
@@ -95,6 +140,12 @@ internal sealed class ModelFolder : IDisposable
     public delegate void RowAction(string tensor, Span<float> row);
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
+
+    [GeneratedRegex(@"^(.*layers\.\d+\.)\w+\.experts\.(\d+)\.(\w+)\.weight$")]
+    private static partial Regex Expert();
+
+    [GeneratedRegex(@"^(.*layers\.\d+\.)\w+\.gate\.weight$")]
+    private static partial Regex Router();
 
     private void WriteWeights(IEnumerable<(string Name, int[] Shape)> tensors, string type, Random random)
     {

@@ -1,7 +1,9 @@
 using System.Collections.Concurrent;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging.Abstractions;
 using ScriptedServe.Host.Engines;
 using ScriptedServe.Host.Engines.Supervision;
+using ScriptedServe.Host.Options;
 
 namespace ScriptedServe.Host.Tests.Engines;
 
@@ -121,10 +123,45 @@ public sealed class SupervisionTests
         }
     }
 
-    private static LocalEngines Local(FakeWorld world, FakeLauncher launcher, int count) => new(
+    [Fact]
+    public async Task Engines_get_processors_of_their_own()
+    {
+        await using var world = new FakeWorld();
+        var launcher = new FakeLauncher(world);
+        var (options, errors) = Options(("cpus", "8,2-4"), ("engines", "2"));
+        Assert.Empty(errors);
+        Assert.Equal(2, options!.Threads);
+        await using var local = Local(world, launcher, count: 2, options.Processors);
+        local.Start();
+        await world.EventuallyAsTimePasses(() => launcher.Launches.Count == 2, Step);
+        Assert.Equal(
+            [("engine-0", "8,2"), ("engine-1", "3,4")],
+            launcher.Launches.OrderBy(launch => launch.Id, StringComparer.Ordinal).Select(launch => (launch.Id, launch.Options.Single(option => option.Name == "cpus").Value)));
+    }
+
+    [Theory]
+    [InlineData("0-2", "2", null, "3 processors cannot be shared out evenly among 2 engines")]
+    [InlineData("0-3", "2", "1", "1 threads an engine differ from its 2 processors")]
+    [InlineData("0-3,2", "2", null, "processor 2 is listed twice")]
+    [InlineData("all", "1", null, "numbers from 0 to 1023")]
+    public void A_list_of_processors_that_cannot_be_shared_out_is_refused(string processors, string engines, string? threads, string error)
+    {
+        var (options, errors) = threads is null
+            ? Options(("cpus", processors), ("engines", engines))
+            : Options(("cpus", processors), ("engines", engines), ("threads", threads));
+        Assert.Null(options);
+        Assert.Contains(error, Assert.Single(errors), StringComparison.Ordinal);
+    }
+
+    private static (ServeOptions? Options, IReadOnlyList<string> Errors) Options(params (string Name, string Value)[] given) => ServeOptionsReader.Read(
+        new SettingSources(
+            setting => [.. given.Where(option => option.Name == setting.Name).Select(option => option.Value)], _ => null, new ConfigurationBuilder().Build()),
+        cores: 16);
+
+    private static LocalEngines Local(FakeWorld world, FakeLauncher launcher, int count, IReadOnlyList<int>? processors = null) => new(
         world.Fleet,
         launcher,
-        new LocalEngineSettings(count, "model", ["cpu"], 1, null, []),
+        new LocalEngineSettings(count, "model", ["cpu"], 1, null, []) { Processors = processors ?? [] },
         new SupervisionSettings(),
         world.Time,
         NullLogger<LocalEngines>.Instance);

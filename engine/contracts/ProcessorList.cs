@@ -1,11 +1,16 @@
 using System.Globalization;
-using ScriptedServe.Engine.Compute.Cpu;
 
-namespace ScriptedServe.Engine.Options;
+namespace ScriptedServe.Contracts;
 
 /// <summary>Processors as taskset(1) and cpuset(7) list them: numbers and ranges with commas between, as in 0,4-7.</summary>
-internal static class ProcessorList
+public static class ProcessorList
 {
+    /// <summary>Numbers are below this.</summary>
+    public const int MaxProcessors = 1024;
+
+    /// <summary>Most of a list: an engine has one thread for each.</summary>
+    private const int MaxListed = 256;
+
     /// <exception cref="FormatException">Says what is wrong.</exception>
     public static IReadOnlyList<int> Parse(string text)
     {
@@ -26,11 +31,14 @@ internal static class ProcessorList
             throw new FormatException($"processor {twice.Key} is listed twice");
         }
 
-        return processors.Count <= 256 ? processors : throw new FormatException($"{processors.Count} processors are listed, at most 256 threads compute");
+        return processors.Count <= MaxListed ? processors : throw new FormatException($"{processors.Count} processors are listed, at most {MaxListed} threads compute");
     }
 
+    /// <summary>What <see cref="Parse"/> reads.</summary>
+    public static string Format(IEnumerable<int> processors) => string.Join(',', processors.Select(processor => processor.ToString(CultureInfo.InvariantCulture)));
+
     private static int Number(string text) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number < ThreadAffinity.MaxProcessors
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number < MaxProcessors
             ? number
-            : throw new FormatException($"numbers from 0 to {ThreadAffinity.MaxProcessors - 1} and ranges of them are expected, as in 0,4-7");
+            : throw new FormatException($"numbers from 0 to {MaxProcessors - 1} and ranges of them are expected, as in 0,4-7");
 }
