@@ -29,20 +29,20 @@ internal sealed unsafe class AttentionStep : IDisposable
     /// <summary>[layers]: the block's rotation.</summary>
     private readonly RopeTable[] _tableOfLayer;
 
-    /// <summary>[threads, heads of a group, positions].</summary>
+    /// <summary>[threads, rows of a tile, heads of a group, positions].</summary>
     private readonly NativeBuffer _scores;
 
     /// <summary>[rows, heads, headStride]; empty where heads need no padding and stay where they are.</summary>
     private readonly NativeBuffer _paddedQueries;
 
-    /// <summary>[threads, heads of a group, headStride]; empty as <see cref="_paddedQueries"/>.</summary>
+    /// <summary>[threads, rows of a tile, heads of a group, headStride]; empty as <see cref="_paddedQueries"/>.</summary>
     private readonly NativeBuffer _paddedOutputs;
 
     /// <summary>[threads, widened tokens, headStride]; empty where the pages hold f32.</summary>
     private readonly NativeBuffer _widened;
 
     private readonly Action<int, int> _writeRow;
-    private readonly Action<int, int> _attendRow;
+    private readonly Action<int, int> _attendTile;
 
     private BlockWeights _weights = null!;
     private float* _qkv;
@@ -63,14 +63,14 @@ internal sealed unsafe class AttentionStep : IDisposable
         var ropes = config.Blocks.Select(block => block.Rope).Distinct().ToList();
         _tables = [.. ropes.Select(rope => new RopeTable(rope, maxRows))];
         _tableOfLayer = [.. config.Blocks.Select(block => _tables[ropes.IndexOf(block.Rope)])];
-        _scores = NativeBuffer.OfFloats((long)team.Threads * config.GroupSize * _scoreStride);
+        _scores = NativeBuffer.OfFloats((long)team.Threads * StepRows.TileRows * config.GroupSize * _scoreStride);
         _padsHeads = config.HeadStride != config.HeadDim;
         _paddedQueries = NativeBuffer.OfFloats(_padsHeads ? (long)maxRows * config.Heads * config.HeadStride : 0);
-        _paddedOutputs = NativeBuffer.OfFloats(_padsHeads ? (long)team.Threads * config.GroupSize * config.HeadStride : 0);
+        _paddedOutputs = NativeBuffer.OfFloats(_padsHeads ? (long)team.Threads * StepRows.TileRows * config.GroupSize * config.HeadStride : 0);
         _convertsKv = layout.DataType != KvDataType.Float32;
         _widened = NativeBuffer.OfFloats(_convertsKv ? (long)team.Threads * WidenedTokens * config.HeadStride : 0);
         _writeRow = WriteRow;
-        _attendRow = AttendRow;
+        _attendTile = AttendTile;
     }
 
     /// <summary>Fills the rotations of a row for all blocks.</summary>
@@ -94,7 +94,7 @@ internal sealed unsafe class AttentionStep : IDisposable
     public void Attend(float* outputs)
     {
         _outputs = outputs;
-        _team.For(_rows.Count * _config.KvHeads, _attendRow);
+        _team.For(_rows.TileCount * _config.KvHeads, _attendTile);
     }
 
     /// <summary>Gives a row's queries, as <see cref="WriteKv"/> left them, to another row.</summary>
@@ -194,67 +194,111 @@ internal sealed unsafe class AttentionStep : IDisposable
     }
 
     /// <summary>
-    /// Attention of one row for the query heads that share one key/value head, page by page: the heads take turns on a page while it is
-    /// in cache. Item: row * kvHeads + kvHead.
+    /// Attention of a tile's rows for the query heads that share one key/value head, page by page: all of them take turns on a page while it is in
+    /// the first-level cache. What a row sees of a page is a run of its own, and how runs are cut changes no bits. Item: tile * kvHeads + kvHead.
     /// </summary>
-    private void AttendRow(int item, int worker)
+    private void AttendTile(int item, int worker)
     {
-        int row = item / _config.KvHeads;
+        var (firstRow, rows) = _rows.Tile(item / _config.KvHeads);
         int kvHead = item % _config.KvHeads;
         int headDim = _config.HeadStride;
         int group = _config.GroupSize;
-        int end = _rows.Position(row) + 1;
-        int window = _config.Blocks[_rows.Layer].Window;
-        int begin = window >= end ? 0 : end - window;
-        var pages = _rows.Slice(row).Pages.Span;
+        var (tileBegin, tileEnd) = (Visible(firstRow).Begin, Visible(firstRow + rows - 1).End);
+        var pages = _rows.Slice(firstRow).Pages.Span;
         nint headOffset = (nint)kvHead * _pageTokens * _layout.HeadBytes;
-        float* queries = Queries(row) + kvHead * group * headDim;
-        float* finalOutputs = _outputs + (nint)row * _outputStride + kvHead * group * _config.HeadDim;
-        float* outputs = _padsHeads ? _paddedOutputs.Floats + (nint)worker * group * headDim : finalOutputs;
-        float* scores = _scores.Floats + (nint)worker * group * _scoreStride;
+        nint rowScores = (nint)group * _scoreStride;
+        float* scores = _scores.Floats + worker * StepRows.TileRows * rowScores;
 
-        for (int t = begin; t < end;)
+        for (int t = tileBegin; t < tileEnd;)
         {
-            int count = RunLength(t, end);
+            int count = RunLength(t, tileEnd);
             float* keys = Cached(pages[t / _pageTokens], headOffset, t, count, worker);
+            for (int r = 0; r < rows; r++)
+            {
+                var (begin, end) = Visible(firstRow + r);
+                int first = Math.Max(t, begin);
+                AttentionKernels.Scores(
+                    Queries(firstRow + r) + kvHead * group * headDim,
+                    group,
+                    keys + (nint)(first - t) * headDim,
+                    Math.Min(t + count, end) - first,
+                    headDim,
+                    _config.AttentionScale,
+                    scores + r * rowScores + (first - begin),
+                    _scoreStride);
+            }
+
+            t += count;
+        }
+
+        float* sums = stackalloc float[rows * group];
+        for (int r = 0; r < rows; r++)
+        {
+            var (begin, end) = Visible(firstRow + r);
             for (int g = 0; g < group; g++)
             {
-                AttentionKernels.Scores(
-                    queries + g * headDim, keys, count, headDim, _config.AttentionScale, scores + (nint)g * _scoreStride + (t - begin));
+                float* weights = scores + r * rowScores + (nint)g * _scoreStride;
+                if (_config.AttentionSoftCap is { } cap)
+                {
+                    RowKernels.SoftCap(weights, cap, end - begin);
+                }
+
+                sums[r * group + g] = AttentionKernels.Exponentials(weights, end - begin);
             }
 
-            t += count;
+            new Span<float>(Outputs(firstRow, r, kvHead, worker), group * headDim).Clear();
         }
 
-        float* sums = stackalloc float[group];
-        for (int g = 0; g < group; g++)
+        for (int t = tileBegin; t < tileEnd;)
         {
-            if (_config.AttentionSoftCap is { } cap)
-            {
-                RowKernels.SoftCap(scores + (nint)g * _scoreStride, cap, end - begin);
-            }
-
-            sums[g] = AttentionKernels.Exponentials(scores + (nint)g * _scoreStride, end - begin);
-        }
-
-        new Span<float>(outputs, group * headDim).Clear();
-        for (int t = begin; t < end;)
-        {
-            int count = RunLength(t, end);
+            int count = RunLength(t, tileEnd);
             float* values = Cached(pages[t / _pageTokens], _layout.PlaneBytes + headOffset, t, count, worker);
-            AttentionKernels.Accumulate(scores + (t - begin), _scoreStride, group, values, count, headDim, outputs);
+            for (int r = 0; r < rows; r++)
+            {
+                var (begin, end) = Visible(firstRow + r);
+                int first = Math.Max(t, begin);
+                AttentionKernels.Accumulate(
+                    scores + r * rowScores + (first - begin),
+                    _scoreStride,
+                    group,
+                    values + (nint)(first - t) * headDim,
+                    Math.Min(t + count, end) - first,
+                    headDim,
+                    Outputs(firstRow, r, kvHead, worker));
+            }
+
             t += count;
         }
 
-        for (int g = 0; g < group; g++)
+        for (int r = 0; r < rows; r++)
         {
-            AttentionKernels.Divide(outputs + g * headDim, sums[g], headDim);
-            if (_padsHeads)
+            float* outputs = Outputs(firstRow, r, kvHead, worker);
+            float* finalOutputs = FinalOutputs(firstRow + r, kvHead);
+            for (int g = 0; g < group; g++)
             {
-                new ReadOnlySpan<float>(outputs + g * headDim, _config.HeadDim).CopyTo(new Span<float>(finalOutputs + g * _config.HeadDim, _config.HeadDim));
+                AttentionKernels.Divide(outputs + g * headDim, sums[r * group + g], headDim);
+                if (_padsHeads)
+                {
+                    new ReadOnlySpan<float>(outputs + g * headDim, _config.HeadDim).CopyTo(new Span<float>(finalOutputs + g * _config.HeadDim, _config.HeadDim));
+                }
             }
         }
     }
+
+    /// <summary>The positions that a row attends to: [begin, end).</summary>
+    private (int Begin, int End) Visible(int row)
+    {
+        int end = _rows.Position(row) + 1;
+        int window = _config.Blocks[_rows.Layer].Window;
+        return (window >= end ? 0 : end - window, end);
+    }
+
+    /// <summary>[heads of a group, headStride]: where row <paramref name="r"/> of a tile is summed, which is where it stays unless heads are padded.</summary>
+    private float* Outputs(int firstRow, int r, int kvHead, int worker) => _padsHeads
+        ? _paddedOutputs.Floats + (nint)(worker * StepRows.TileRows + r) * _config.GroupSize * _config.HeadStride
+        : FinalOutputs(firstRow + r, kvHead);
+
+    private float* FinalOutputs(int row, int kvHead) => _outputs + (nint)row * _outputStride + kvHead * _config.GroupSize * _config.HeadDim;
 
     /// <summary>Tokens from <paramref name="position"/> on that lie in one page and are computed with at a time.</summary>
     private int RunLength(int position, int end)

@@ -5,12 +5,19 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// <summary>The tokens of the step under way, one a row: the slices' tokens, slice after slice.</summary>
 internal sealed class StepRows(int maxRows)
 {
+    /// <summary>Most rows of a tile.</summary>
+    public const int TileRows = 4;
+
     private readonly StepSlice[] _slices = new StepSlice[maxRows];
     private readonly int[] _sliceOfRow = new int[maxRows];
     private readonly int[] _positions = new int[maxRows];
+    private readonly int[] _tiles = new int[maxRows + 1];
     private int _sliceCount;
 
     public int Count { get; private set; }
+
+    /// <summary>Runs of neighbouring rows of one slice, in ascending positions: what they read of the KV cache is mostly the same.</summary>
+    public int TileCount { get; private set; }
 
     public KvPool Pool { get; private set; } = null!;
 
@@ -31,7 +38,12 @@ internal sealed class StepRows(int maxRows)
                 _positions[Count++] = slices[slice].Position + i;
             }
         }
+
+        PlaceTiles();
     }
+
+    /// <summary>The first row of a tile and how many it has.</summary>
+    public (int First, int Rows) Tile(int tile) => (_tiles[tile], _tiles[tile + 1] - _tiles[tile]);
 
     public ref readonly StepSlice Slice(int row) => ref _slices[_sliceOfRow[row]];
 
@@ -65,6 +77,7 @@ internal sealed class StepRows(int maxRows)
         }
 
         Count = kept;
+        PlaceTiles();
     }
 
     /// <summary>Lets go of the callers' memory.</summary>
@@ -72,5 +85,19 @@ internal sealed class StepRows(int maxRows)
     {
         _slices.AsSpan(0, _sliceCount).Clear();
         Pool = null!;
+    }
+
+    private void PlaceTiles()
+    {
+        TileCount = 0;
+        for (int row = 0; row < Count; row++)
+        {
+            if (row == 0 || row - _tiles[TileCount - 1] == TileRows || _sliceOfRow[row] != _sliceOfRow[row - 1])
+            {
+                _tiles[TileCount++] = row;
+            }
+        }
+
+        _tiles[TileCount] = Count;
     }
 }

@@ -10,44 +10,21 @@ namespace ScriptedServe.Engine.Compute.Kernels;
 /// </summary>
 internal static unsafe class AttentionKernels
 {
-    /// <summary>scores[t] = scale * (query . keys[t]) for tokens 0..count; keys are <c>[count, headDim]</c>.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Scores(float* query, float* keys, int count, int headDim, float scale, float* scores)
+    /// <summary>
+    /// scores[h, t] = scale * (queries[h] . keys[t]) for tokens 0..count, for the heads that share these keys; keys are <c>[count, headDim]</c>, queries
+    /// <c>[heads, headDim]</c>, scores <c>[heads, scoreStride]</c>. A count of 0 or less computes nothing.
+    /// </summary>
+    public static void Scores(float* queries, int heads, float* keys, int count, int headDim, float scale, float* scores, int scoreStride)
     {
-        int t = 0;
-        for (; t <= count - 8; t += 8)
+        int head = 0;
+        for (; head <= heads - 2; head += 2)
         {
-            float* k = keys + (nint)t * headDim;
-            nint width = headDim;
-            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, s4 = default, s5 = default, s6 = default, s7 = default;
-            for (nint d = 0; d < headDim; d += VectorMath.Lanes, k += VectorMath.Lanes)
-            {
-                float* k3 = k + 3 * width;
-                float* k6 = k3 + 3 * width;
-                var q = Vector256.Load(query + d);
-                s0 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k), s0);
-                s1 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + width), s1);
-                s2 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + 2 * width), s2);
-                s3 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3), s3);
-                s4 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + width), s4);
-                s5 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + 2 * width), s5);
-                s6 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6), s6);
-                s7 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6 + width), s7);
-            }
-
-            (VectorMath.Sums(s0, s1, s2, s3, s4, s5, s6, s7) * Vector256.Create(scale)).Store(scores + t);
+            ScoresOfTwo(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride, scoreStride);
         }
 
-        for (; t < count; t++)
+        if (head < heads)
         {
-            float* k = keys + (nint)t * headDim;
-            var sum = Vector256<float>.Zero;
-            for (nint d = 0; d < headDim; d += VectorMath.Lanes)
-            {
-                sum = Vector256.FusedMultiplyAdd(Vector256.Load(query + d), Vector256.Load(k + d), sum);
-            }
-
-            scores[t] = VectorMath.Sum(sum) * scale;
+            ScoresOfOne(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride);
         }
     }
 
@@ -118,6 +95,86 @@ internal static unsafe class AttentionKernels
         for (int i = 0; i < count; i += VectorMath.Lanes)
         {
             (Vector256.Load(x + i) / Vector256.Create(divisor)).Store(x + i);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ScoresOfOne(float* query, float* keys, int count, int headDim, float scale, float* scores)
+    {
+        int t = 0;
+        for (; t <= count - 8; t += 8)
+        {
+            float* k = keys + (nint)t * headDim;
+            nint width = headDim;
+            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, s4 = default, s5 = default, s6 = default, s7 = default;
+            for (nint d = 0; d < headDim; d += VectorMath.Lanes, k += VectorMath.Lanes)
+            {
+                float* k3 = k + 3 * width;
+                float* k6 = k3 + 3 * width;
+                var q = Vector256.Load(query + d);
+                s0 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k), s0);
+                s1 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + width), s1);
+                s2 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k + 2 * width), s2);
+                s3 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3), s3);
+                s4 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + width), s4);
+                s5 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k3 + 2 * width), s5);
+                s6 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6), s6);
+                s7 = Vector256.FusedMultiplyAdd(q, Vector256.Load(k6 + width), s7);
+            }
+
+            (VectorMath.Sums(s0, s1, s2, s3, s4, s5, s6, s7) * Vector256.Create(scale)).Store(scores + t);
+        }
+
+        for (; t < count; t++)
+        {
+            float* k = keys + (nint)t * headDim;
+            var sum = Vector256<float>.Zero;
+            for (nint d = 0; d < headDim; d += VectorMath.Lanes)
+            {
+                sum = Vector256.FusedMultiplyAdd(Vector256.Load(query + d), Vector256.Load(k + d), sum);
+            }
+
+            scores[t] = VectorMath.Sum(sum) * scale;
+        }
+    }
+
+    /// <summary>Two heads by four tokens at a time: a key is loaded once for both.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ScoresOfTwo(float* queries, float* keys, int count, int headDim, float scale, float* scores, int scoreStride)
+    {
+        int t = 0;
+        nint width = headDim;
+        for (; t <= count - 4; t += 4)
+        {
+            float* k = keys + t * width;
+            float* q = queries;
+            Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, u0 = default, u1 = default, u2 = default, u3 = default;
+            for (nint d = 0; d < width; d += VectorMath.Lanes, k += VectorMath.Lanes, q += VectorMath.Lanes)
+            {
+                var (first, second) = (Vector256.Load(q), Vector256.Load(q + width));
+                var key = Vector256.Load(k);
+                s0 = Vector256.FusedMultiplyAdd(first, key, s0);
+                u0 = Vector256.FusedMultiplyAdd(second, key, u0);
+                key = Vector256.Load(k + width);
+                s1 = Vector256.FusedMultiplyAdd(first, key, s1);
+                u1 = Vector256.FusedMultiplyAdd(second, key, u1);
+                key = Vector256.Load(k + 2 * width);
+                s2 = Vector256.FusedMultiplyAdd(first, key, s2);
+                u2 = Vector256.FusedMultiplyAdd(second, key, u2);
+                key = Vector256.Load(k + 3 * width);
+                s3 = Vector256.FusedMultiplyAdd(first, key, s3);
+                u3 = Vector256.FusedMultiplyAdd(second, key, u3);
+            }
+
+            var sums = VectorMath.Sums(s0, s1, s2, s3, u0, u1, u2, u3) * Vector256.Create(scale);
+            sums.GetLower().Store(scores + t);
+            sums.GetUpper().Store(scores + scoreStride + t);
+        }
+
+        if (t < count)
+        {
+            ScoresOfOne(queries, keys + t * width, count - t, headDim, scale, scores + t);
+            ScoresOfOne(queries + headDim, keys + t * width, count - t, headDim, scale, scores + scoreStride + t);
         }
     }
 

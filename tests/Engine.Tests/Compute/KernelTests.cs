@@ -244,13 +244,9 @@ public sealed unsafe class KernelTests
         var output = new float[heads * headDim];
         fixed (float* query = q, keys = k, values = v, result = output)
         {
-            for (int head = 0; head < heads; head++)
+            for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
             {
-                for (int t = 0, run = 0; run < runs.Length; t += runs[run++])
-                {
-                    float scale = (float)(1 / Math.Sqrt(headDim));
-                    AttentionKernels.Scores(query + head * headDim, keys + t * headDim, runs[run], headDim, scale, scores.Floats + head * stride + t);
-                }
+                AttentionKernels.Scores(query, heads, keys + t * headDim, runs[run], headDim, (float)(1 / Math.Sqrt(headDim)), scores.Floats + t, stride);
             }
 
             float[] sums = [.. Enumerable.Range(0, heads).Select(head => AttentionKernels.Exponentials(scores.Floats + head * stride, count))];
