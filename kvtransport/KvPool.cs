@@ -12,7 +12,7 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
     public int Pages { get; } = pages;
 
     /// <summary>
-    /// Parts that the pages are cut into by heads, one for each rank of a tensor-parallel engine: shard i has the keys and values of heads
+    /// Parts that the pages are cut into by heads, one for each rank of a tensor-parallel engine, as far as there are heads: shard i has the keys and values of heads
     /// [i * kvHeads / shards, (i + 1) * kvHeads / shards) of every page. 1 for most pools. Says nothing to others: engines of any number exchange KV.
     /// </summary>
     public virtual int Shards => 1;

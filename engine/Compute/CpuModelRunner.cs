@@ -20,14 +20,14 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         Config = config;
         Layout = layout;
         _ranks = ranks;
-        _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens), ranks.Count);
+        _rules = new StepRules(model, layout, options.MaxBatchTokens, nameof(CpuRunnerOptions.MaxBatchTokens), ranks.KvShards);
     }
 
     public ModelDescription Model { get; }
 
     public KvLayout Layout { get; }
 
-    public int KvShards => _ranks.Count;
+    public int KvShards => _ranks.KvShards;
 
     /// <summary>The model's shape.</summary>
     public DecoderConfig Config { get; }

@@ -49,7 +49,7 @@ public interface IModelRunner : IDisposable
 
     KvLayout Layout { get; }
 
-    /// <summary>What <see cref="KvPool.Shards"/> of the pool must be: one for each rank that the model is divided among.</summary>
+    /// <summary>What <see cref="KvPool.Shards"/> of the pool must be: one for each rank that the model is divided among, as far as there are heads.</summary>
     int KvShards => 1;
 
     /// <param name="slices">Non-empty; each slice has at least one token.</param>

@@ -19,7 +19,7 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
 
         if (pool.Shards != shards)
         {
-            throw new ArgumentException($"the pool has {pool.Shards} shards, the model {shards} ranks", nameof(pool));
+            throw new ArgumentException($"the pool has {pool.Shards} shards; the model, as it is divided, wants {shards}", nameof(pool));
         }
 
         if (slices.IsEmpty)

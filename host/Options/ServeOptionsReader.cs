@@ -41,7 +41,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
 
         var ranks = Integer(HostSettings.TensorParallel, defaults.TensorParallel, 1, 64);
         var processors = Processors(engines);
-        var threads = Integer(HostSettings.Threads, Math.Max(ranks, (processors.Count > 0 ? processors.Count : cores) / Math.Max(1, engines) / ranks * ranks), 1, 1024);
+        var threads = Integer(HostSettings.Threads, processors.Count > 0 ? Math.Max(1, processors.Count / Math.Max(1, engines)) : Math.Max(ranks, cores / Math.Max(1, engines) / ranks * ranks), 1, 1024);
         if (threads % ranks != 0)
         {
             errors.Add($"--threads {threads} cannot be divided among {ranks} ranks (--tensor-parallel): each gets as many.");

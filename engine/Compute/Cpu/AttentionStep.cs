@@ -24,6 +24,7 @@ internal sealed unsafe class AttentionStep : IDisposable
     private readonly int _scoreStride;
     private readonly bool _padsHeads;
     private readonly bool _convertsKv;
+    private readonly bool _writesKv;
     private readonly RopeTable[] _tables;
 
     /// <summary>[layers]: the block's rotation.</summary>
@@ -49,9 +50,11 @@ internal sealed unsafe class AttentionStep : IDisposable
     private float* _outputs;
 
     /// <param name="qkvStride">Floats from one row of queries, keys and values to the next.</param>
+    /// <param name="writesKv">False if another rank writes the keys and values, which this one has no projections for.</param>
     /// <param name="outputStride">Floats from one row of outputs to the next.</param>
-    public AttentionStep(DecoderConfig config, StepRows rows, WorkerTeam team, KvLayout layout, int maxRows, int qkvStride, int outputStride)
+    public AttentionStep(DecoderConfig config, StepRows rows, WorkerTeam team, KvLayout layout, int maxRows, int qkvStride, int outputStride, bool writesKv)
     {
+        _writesKv = writesKv;
         _config = config;
         _rows = rows;
         _team = team;
@@ -135,6 +138,11 @@ internal sealed unsafe class AttentionStep : IDisposable
         for (int head = 0; head < _config.Heads; head++)
         {
             PlaceHead(row, qkv + head * headDim, _weights.QueryNorm, queries + head * headStride);
+        }
+
+        if (!_writesKv)
+        {
+            return;
         }
 
         int position = _rows.Position(row);

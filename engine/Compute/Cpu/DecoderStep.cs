@@ -21,6 +21,8 @@ internal sealed unsafe class DecoderStep : IDisposable
     private readonly EmbeddingRows _embeddings;
     private readonly WorkerTeam _team;
     private readonly RankPlace _place;
+    private readonly int _shard;
+    private readonly bool _ranksShareKv;
     private readonly GemmLoop _gemm;
     private readonly StepRows _rows;
     private readonly AttentionStep _attention;
@@ -59,13 +61,17 @@ internal sealed unsafe class DecoderStep : IDisposable
     private float* _logits;
     private ILayerObserver? _observer;
 
-    /// <param name="config">Of what this rank computes; see <see cref="RankShare.Of(DecoderConfig)"/>.</param>
+    /// <param name="config">Of the whole model.</param>
+    /// <param name="weights">Of this rank.</param>
     /// <param name="embeddings">Of all ranks.</param>
     /// <param name="layout">Of the pool's shard that is this rank's.</param>
     public DecoderStep(
         DecoderConfig config, DecoderWeights weights, EmbeddingRows embeddings, WorkerTeam team, GemmKernels kernels, RankPlace place, KvLayout layout, int maxRows)
     {
-        _config = config;
+        _shard = place.Share.KvShard(config);
+        bool writesKv = place.Share.WritesKv(config);
+        _ranksShareKv = RankShare.KvShards(config, place.Share.Ranks) < place.Share.Ranks;
+        _config = config = place.Share.Of(config);
         _weights = weights;
         _embeddings = embeddings;
         _team = team;
@@ -75,7 +81,7 @@ internal sealed unsafe class DecoderStep : IDisposable
         _qkvStride = Padded(config.QuerySize + 2 * config.KvSize);
         _queryStride = Padded(config.QuerySize);
         _rows = new StepRows(maxRows);
-        _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride);
+        _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride, writesKv);
         _feedForward = new FeedForwardStep(config, team, kernels, place, maxRows, _hiddenStride, weights.Int8);
 
         _residual = NativeBuffer.OfFloats((long)maxRows * _hiddenStride);
@@ -102,7 +108,7 @@ internal sealed unsafe class DecoderStep : IDisposable
     /// <param name="observer">Told by the first rank.</param>
     public void Begin(ReadOnlySpan<StepSlice> slices, KvPool pool, float* logits, ILayerObserver? observer)
     {
-        _rows.Place(slices, pool.Shard(_place.Rank));
+        _rows.Place(slices, pool.Shard(_shard));
         _logits = logits;
         _observer = observer;
     }
@@ -162,7 +168,7 @@ internal sealed unsafe class DecoderStep : IDisposable
 
         _gemm.Multiply(weights.Qkv, _normed.Floats, _hiddenStride, _rows.Count, _qkv.Floats, _qkvStride);
         _attention.WriteKv(weights, _qkv.Floats);
-        TellObserver(layer);
+        EndKv(layer);
         if (layer == _config.Layers - 1)
         {
             // Nothing reads what the last block makes of rows without logits.
@@ -179,16 +185,17 @@ internal sealed unsafe class DecoderStep : IDisposable
         }
     }
 
-    /// <summary>Once every rank has written its heads.</summary>
-    private void TellObserver(int layer)
+    /// <summary>Where somebody else reads what a rank has written, all wait until every rank has.</summary>
+    private void EndKv(int layer)
     {
-        if (_observer is not null)
+        if (_observer is not null || _ranksShareKv)
         {
             _place.Meet();
-            if (_place.Rank == 0)
-            {
-                _observer.LayerDone(layer);
-            }
+        }
+
+        if (_place.Share.Rank == 0)
+        {
+            _observer?.LayerDone(layer);
         }
     }
 

@@ -49,7 +49,7 @@ internal sealed class DecoderWeights : IDisposable
     /// <summary>Other processes have the same physical memory for them.</summary>
     public bool Shared { get; private init; }
 
-    /// <param name="config">Of the whole model.</param>
+    /// <param name="config">Of the whole model, with the names that the checkpoint has.</param>
     /// <param name="cache">Null: packed into memory of this process.</param>
     /// <param name="identity">Of the checkpoint, for the cache.</param>
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
@@ -59,7 +59,6 @@ internal sealed class DecoderWeights : IDisposable
         var loader = new WeightLoader(checkpoint, format, share);
         try
         {
-            config = config with { Names = config.Names.In(checkpoint, config) };
             return new DecoderWeights(loader, config, ScaleOfEmbeddings(config, checkpoint)) { Shared = loader.Fill(cache, identity, team) };
         }
         catch

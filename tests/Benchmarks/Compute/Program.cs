@@ -5,7 +5,7 @@ using ScriptedServe.ComputeBenchmarks.Peer;
 using ScriptedServe.Engine.Compute.Cpu;
 using ScriptedServe.Engine.Compute.Kernels;
 
-// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | neighbours FOLDER [threads] | llama [key=value ...]; see README.md
+// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | neighbours FOLDER [threads] | llama [key=value ...] | ranks [key=value ...]; see README.md
 try
 {
     switch (args)
@@ -22,11 +22,14 @@ try
         case ["decode", var folder, var count]:
             NeighbourBenchmark.Decode(folder, ThreadsOf([count]));
             return 0;
+        case ["ranks", ..]:
+            WithFiles(Options.Parse(args.Skip(1)), static (options, files) => new RankRatios(options, files, TimeProvider.System).Run());
+            return 0;
         case ["llama", ..]:
             await CompareAsync(Options.Parse(args.Skip(1)));
             return 0;
         default:
-            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads], neighbours FOLDER [threads] or llama [key=value ...] is expected");
+            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads], neighbours FOLDER [threads], llama [key=value ...] or ranks [key=value ...] is expected");
     }
 }
 catch (Exception e) when (e is FormatException or InvalidOperationException)
@@ -49,6 +52,12 @@ static void WithLimits(IEnumerable<string> threads, Action<Measure, WorkerTeam, 
         CultureInfo.InvariantCulture,
         $"{team.Threads} threads, kernels for {VectorWidths.Best}; memory read {bandwidth / 1e9:F1} GB/s, multiply-add peak {flops / 1e9:F0} GFLOP/s"));
     run(measure, team, bandwidth, flops);
+}
+
+static void WithFiles(Options options, Action<Options, ModelFiles> run)
+{
+    using var files = new ModelFiles(options.Folder);
+    run(options, files);
 }
 
 static async Task CompareAsync(Options options)

@@ -9,10 +9,11 @@ internal static class RandomConfigs
     public static TheoryData<string> Architectures { get; } = [.. ModelFamilies.Architectures];
 
     /// <summary>A folder with random weights of the type.</summary>
+    /// <param name="kvHeads">With ranks; by default more, as many, or fewer.</param>
     /// <param name="ranks">The model can be divided among this many, whatever its weights are kept as; 1 for any shape.</param>
-    public static ModelFolder Folder(string architecture, string type, Random random, int ranks = 1)
+    public static ModelFolder Folder(string architecture, string type, Random random, int ranks = 1, int? kvHeads = null)
     {
-        var json = Of(architecture, random, ranks);
+        var json = Of(architecture, random, ranks, kvHeads);
         return ModelFolder.Random(Parse(json), json, type, random.Next());
     }
 
@@ -23,7 +24,7 @@ internal static class RandomConfigs
         return ModelFamilies.Read(ConfigDocument.Read(folder.File("config.json")));
     }
 
-    public static JsonObject Of(string architecture, Random random, int ranks = 1)
+    public static JsonObject Of(string architecture, Random random, int ranks = 1, int? kvHeadsOfRanks = null)
     {
         int kvHeads = random.Next(1, 4);
         int experts = random.Next(2, 7);
@@ -64,7 +65,7 @@ internal static class RandomConfigs
         };
         if (ranks > 1)
         {
-            MakeDivisible(config, ranks, random);
+            MakeDivisible(config, ranks, kvHeadsOfRanks, random);
         }
 
         return architecture == "Gemma3ForConditionalGeneration"
@@ -73,11 +74,11 @@ internal static class RandomConfigs
     }
 
     /// <summary>Whole groups of 32 inputs for each rank, of widths that need not be multiples of the ranks' number.</summary>
-    private static void MakeDivisible(JsonObject config, int ranks, Random random)
+    private static void MakeDivisible(JsonObject config, int ranks, int? given, Random random)
     {
-        int kvHeads = ranks * random.Next(1, 3);
+        int kvHeads = given ?? new[] { 1, ranks % 2 == 0 ? ranks / 2 : 1, ranks, 2 * ranks }[random.Next(4)];
         config["num_key_value_heads"] = kvHeads;
-        config["num_attention_heads"] = kvHeads * random.Next(1, 3);
+        config["num_attention_heads"] = Math.Max(kvHeads, ranks) * random.Next(1, 3);
         config["head_dim"] = 32;
         config["intermediate_size"] = (32 * ranks) - 31 + random.Next(40);
         config["moe_intermediate_size"] = (32 * ranks) - 31 + random.Next(40);

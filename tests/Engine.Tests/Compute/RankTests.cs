@@ -10,6 +10,24 @@ public sealed class RankTests
 {
     private const string Llama = "LlamaForCausalLM";
 
+    /// <summary>Ranks that share a head wait for the one that writes it; what the others have of the projection are queries alone.</summary>
+    [Theory]
+    [InlineData("Qwen2ForCausalLM", "BF16", WeightFormat.Int8, 4, 2)]
+    [InlineData("Gemma3ForCausalLM", "F16", WeightFormat.Auto, 4, 1)]
+    [InlineData("Phi3ForCausalLM", "F32", WeightFormat.Auto, 6, 3)]
+    public void More_ranks_than_key_value_heads_share_them(string architecture, string stored, WeightFormat weights, int ranks, int kvHeads)
+    {
+        using var folder = RandomConfigs.Folder(architecture, stored, new Random(1), ranks, kvHeads);
+        foreach (var kvType in Enum.GetValues<KvDataType>())
+        {
+            var one = Run(folder.Path, new CpuRunnerOptions { Weights = weights, Threads = 1, MaxBatchTokens = 64, KvDataType = kvType }, 3);
+            var several = Run(folder.Path, new CpuRunnerOptions { Weights = weights, TensorParallel = ranks, Threads = ranks, MaxBatchTokens = 64, KvDataType = kvType }, 5);
+            Assert.Equal(kvHeads, several.Shards);
+            Assert.Equal(one.Kv, several.Kv);
+            Assert.Equal(one.Logits, several.Logits);
+        }
+    }
+
     [Theory]
     [InlineData(Llama, "F32", WeightFormat.Auto, 3)]
     [InlineData(Llama, "BF16", WeightFormat.Int8, 2)]
@@ -36,7 +54,7 @@ public sealed class RankTests
     {
         using var folder = RandomConfigs.Folder(Llama, "F32", new Random(2), ranks: 4);
         using var runner = Load(folder.Path, 4);
-        var (pool, sequences) = PagedSequence.Deal(runner.Layout, [[1, 2, 3, 4, 5, 6, 7, 8, 9]], 0, new Random(1), shards: 4);
+        var (pool, sequences) = PagedSequence.Deal(runner.Layout, [[1, 2, 3, 4, 5, 6, 7, 8, 9]], 0, new Random(1), runner.KvShards);
         using (pool)
         {
             var told = new List<int>();
@@ -59,7 +77,7 @@ public sealed class RankTests
         using var whole = Load(folder.Path, 1);
         using var runner = Load(folder.Path, 2);
         int[] prompt = [1, 2, 3, 4, 5, 6, 7];
-        var (pool, sequences) = PagedSequence.Deal(runner.Layout, [prompt, prompt], 0, new Random(1), shards: 2);
+        var (pool, sequences) = PagedSequence.Deal(runner.Layout, [prompt, prompt], 0, new Random(1), runner.KvShards);
         var (wholePool, expected) = PagedSequence.Deal(whole.Layout, [prompt], 0, new Random(1));
         using (pool)
         using (wholePool)
@@ -104,13 +122,13 @@ public sealed class RankTests
     public void A_model_that_cannot_be_divided_is_refused_with_every_reason()
     {
         using var folder = RandomConfigs.Folder(Llama, "F32", new Random(1), ranks: 2);
-        folder.EditConfig(config => (config["num_key_value_heads"], config["num_attention_heads"], config["intermediate_size"], config["vocab_size"]) = (2, 4, 50, 20));
+        folder.EditConfig(config => (config["num_key_value_heads"], config["num_attention_heads"], config["intermediate_size"], config["vocab_size"]) = (3, 6, 50, 20));
         var error = Assert.Throws<ArgumentException>(() => Load(folder.Path, 4, WeightFormat.Int8));
         Assert.Equal(
-            "the model cannot be divided among 4 ranks (--tensor-parallel): its 2 key/value heads are no multiple of 4; "
+            "the model cannot be divided among 4 ranks (--tensor-parallel): its 3 key/value heads are no multiple of 4, nor can as many ranks share each, with equal parts of its 6 query heads; "
             + "a feed-forward's width of 50 in units of 32 is less than one for each rank; its vocabulary of 20 in units of 16 is less than one for each rank",
             error.Message);
-        folder.EditConfig(config => (config["num_key_value_heads"], config["head_dim"], config["intermediate_size"], config["vocab_size"]) = (4, 24, 500, 200));
+        folder.EditConfig(config => (config["num_key_value_heads"], config["num_attention_heads"], config["head_dim"], config["intermediate_size"], config["vocab_size"]) = (2, 4, 24, 500, 200));
         error = Assert.Throws<ArgumentException>(() => Load(folder.Path, 4, WeightFormat.Int8));
         Assert.Contains("1 query heads of 24 a rank are no multiple of 32 inputs", error.Message, StringComparison.Ordinal);
     }
@@ -136,13 +154,13 @@ public sealed class RankTests
     [Fact]
     public void A_pool_must_have_a_shard_for_each_rank()
     {
-        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(9), ranks: 2);
+        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(9), ranks: 2, kvHeads: 2);
         using var runner = Load(folder.Path, 2);
         var (pool, sequences) = PagedSequence.Deal(runner.Layout, [[1]], 0, new Random(1));
         using (pool)
         {
             var error = Assert.Throws<ArgumentException>(() => PagedSequence.Step(runner, pool, [(sequences[0], 1, true)]));
-            Assert.Contains("the pool has 1 shards, the model 2 ranks", error.Message, StringComparison.Ordinal);
+            Assert.Contains("the pool has 1 shards; the model, as it is divided, wants 2", error.Message, StringComparison.Ordinal);
         }
     }
 
@@ -179,13 +197,14 @@ public sealed class RankTests
         {
             PagedSequence.RunAtRandom(runner, pool, sequences, options.MaxBatchTokens, new Random(seed));
             return new Results(
+                runner.KvShards,
                 runner.Layout,
                 [.. sequences.Select(sequence => sequence.Logits[sequence.Tokens.Count - 1])],
                 [.. from sequence in sequences from layer in Enumerable.Range(0, runner.Layout.Layers) from position in Enumerable.Range(0, sequence.Tokens.Count) select sequence.Kv(pool, layer, position)]);
         }
     }
 
-    private sealed record Results(KvLayout Layout, float[][] Logits, byte[][] Kv);
+    private sealed record Results(int Shards, KvLayout Layout, float[][] Logits, byte[][] Kv);
 
     private sealed class Observer(Action<int> told) : ILayerObserver
     {

@@ -22,6 +22,7 @@ internal sealed unsafe class DecoderRanks : IDisposable
     private DecoderRanks(DecoderConfig config, KvLayout layout, CpuRunnerOptions options, IReadOnlyList<RankShare> shares, Func<RankShare, WorkerTeam, DecoderWeights> load)
     {
         int ranks = shares.Count;
+        KvShards = RankShare.KvShards(config, ranks);
         _steps = new DecoderStep[ranks];
         _weights = new DecoderWeights?[ranks];
         _teams = new WorkerTeam[ranks];
@@ -47,9 +48,9 @@ internal sealed unsafe class DecoderRanks : IDisposable
             var kernels = GemmKernels.For(options.VectorWidth);
             for (int rank = 0; rank < ranks; rank++)
             {
-                var place = new RankPlace(rank, _threads, _relay is null ? null : new SumRelay.Place(_relay, rank), _sums);
+                var place = new RankPlace(shares[rank], _threads, _relay is null ? null : new SumRelay.Place(_relay, rank), _sums);
                 _steps[rank] = new DecoderStep(
-                    shares[rank].Of(config), _weights[rank]!, embeddings, _teams[rank], kernels, place, layout.Shard(ranks), options.MaxBatchTokens);
+                    config, _weights[rank]!, embeddings, _teams[rank], kernels, place, layout.Shard(KvShards), options.MaxBatchTokens);
             }
         }
         catch
@@ -59,8 +60,8 @@ internal sealed unsafe class DecoderRanks : IDisposable
         }
     }
 
-    /// <summary>As many as the pool of a step must have shards.</summary>
-    public int Count => _steps.Length;
+    /// <summary>As many as the pool of a step must have.</summary>
+    public int KvShards { get; }
 
     /// <summary>Bytes of weights that computing one token with its logits reads, on all ranks.</summary>
     public long BytesPerToken => _weights.Sum(weights => weights!.BytesPerToken);
@@ -75,6 +76,8 @@ internal sealed unsafe class DecoderRanks : IDisposable
     /// <exception cref="ArgumentException">The model cannot be divided among as many ranks, or a processor that the process may not use.</exception>
     public static DecoderRanks Load(DecoderConfig config, KvLayout layout, Checkpoint checkpoint, CpuRunnerOptions options, string identity)
     {
+        // Once: it may make parts of tensors known to the checkpoint, which ranks read at the same time.
+        config = config with { Names = config.Names.In(checkpoint, config) };
         var shares = RankShare.Divide(config, options.TensorParallel, options.Weights);
         return new DecoderRanks(config, layout, options, shares, (share, team) =>
             DecoderWeights.Load(config, share, checkpoint, options.Weights, team, options.WeightCache, identity));

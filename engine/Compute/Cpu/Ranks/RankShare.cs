@@ -6,6 +6,7 @@ namespace ScriptedServe.Engine.Compute.Cpu.Ranks;
 /// <summary>
 /// What one rank of a tensor-parallel model has: some of the key/value heads with their query heads, of every feed-forward (and of every expert) some of
 /// the inner width, and some of the vocabulary. Projections into these are cut by outputs, those out of them by inputs; norms and routers each rank has whole.
+/// Where there are more ranks than key/value heads, as many ranks share each head and its place in the cache; the last of them has its weights and writes it.
 /// </summary>
 /// <param name="Unit">
 /// Inner elements of a feed-forward that stay together: as many inputs as the weights' format packs together, so that a matrix in parts is, bit by bit, the
@@ -15,6 +16,9 @@ internal sealed record RankShare(int Rank, int Ranks, int Unit)
 {
     /// <summary>All of a model.</summary>
     public static RankShare Whole { get; } = new(0, 1, 1);
+
+    /// <summary>Shards that the pool of a model in so many ranks has.</summary>
+    public static int KvShards(DecoderConfig config, int ranks) => Math.Min(ranks, config.KvHeads);
 
     public bool IsWhole => Ranks == 1;
 
@@ -45,11 +49,17 @@ internal sealed record RankShare(int Rank, int Ranks, int Unit)
     /// <summary>The rank's part of the vocabulary, in whole panels.</summary>
     public (int First, int Count) OfVocabulary(DecoderConfig config) => Of(config.VocabSize, PackedMatrix.PanelOutputs);
 
+    /// <summary>The shard of the pool that has the rank's heads.</summary>
+    public int KvShard(DecoderConfig config) => (int)((long)Rank * KvShards(config, Ranks) / Ranks);
+
+    /// <summary>The rank has the weights of its key/value heads.</summary>
+    public bool WritesKv(DecoderConfig config) => Of(config.KvSize, config.HeadDim).Count > 0;
+
     /// <summary>The shape of what the rank computes. Its vocabulary is the whole one, since logits go to their places among everyone's.</summary>
     public DecoderConfig Of(DecoderConfig config) => IsWhole ? config : config with
     {
         Heads = config.Heads / Ranks,
-        KvHeads = config.KvHeads / Ranks,
+        KvHeads = config.KvHeads / KvShards(config, Ranks),
         FeedForward = Of(config.FeedForward, Unit).Count,
         Blocks = [.. config.Blocks.Select(block => block.Experts is { } experts
             ? block with { Experts = experts with { FeedForward = Of(experts.FeedForward, Unit).Count } }
@@ -58,9 +68,9 @@ internal sealed record RankShare(int Rank, int Ranks, int Unit)
 
     private static IEnumerable<string> Errors(DecoderConfig config, int ranks, int unit)
     {
-        if (config.KvHeads % ranks != 0)
+        if (config.KvHeads % ranks != 0 && (ranks % config.KvHeads != 0 || config.Heads % ranks != 0))
         {
-            yield return $"its {config.KvHeads} key/value heads are no multiple of {ranks}";
+            yield return $"its {config.KvHeads} key/value heads are no multiple of {ranks}, nor can as many ranks share each, with equal parts of its {config.Heads} query heads";
         }
         else if (config.QuerySize / ranks % unit != 0)
         {

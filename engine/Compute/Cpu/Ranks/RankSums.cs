@@ -45,9 +45,10 @@ internal sealed class RankSums : IDisposable
 }
 
 /// <summary>What a rank has to do with the others.</summary>
+/// <param name="Share">What the rank has of the model.</param>
 /// <param name="Relay">Its place in the sums over ranks; null if it is the only one.</param>
 /// <param name="Sums">Shared by all.</param>
-internal sealed record RankPlace(int Rank, RankThreads? Threads, SumRelay.Place? Relay, RankSums Sums)
+internal sealed record RankPlace(RankShare Share, RankThreads? Threads, SumRelay.Place? Relay, RankSums Sums)
 {
     /// <summary>Waits until all ranks are here.</summary>
     public void Meet() => Threads?.Meet();

@@ -9,14 +9,16 @@ namespace ScriptedServe.Engine.Compute.Cpu.Ranks;
 /// </summary>
 internal sealed class RankThreads : IDisposable
 {
-    /// <summary>Looks before a thread that waits lets others run, each some 40 ns apart.</summary>
+    /// <summary>Looks for a run before sleeping, each some 40 ns apart.</summary>
     private const int SpinLooks = 1000;
 
+    private readonly WaitPoint _meeting = new();
     private readonly Thread[] _threads;
     private readonly object _gate = new();
     private Action<int>? _body;
     private Shared _shared;
     private ExceptionDispatchInfo? _failure;
+    private int _failed;
     private int _stopping;
 
     /// <param name="ranks">At least 1.</param>
@@ -34,6 +36,9 @@ internal sealed class RankThreads : IDisposable
 
     public int Ranks => _threads.Length + 1;
 
+    /// <summary>Wakes those who wait elsewhere with <see cref="Await"/>, when a rank has failed. Must not throw.</summary>
+    public Action? OnFailure { get; set; }
+
     /// <summary>
     /// Runs <paramref name="body"/>(rank) for all ranks at the same time and returns when all have ended. Rethrows the first exception; ranks that wait for
     /// the one that failed end by it, too. Allocates nothing.
@@ -42,6 +47,7 @@ internal sealed class RankThreads : IDisposable
     {
         ObjectDisposedException.ThrowIf(_stopping != 0, this);
         _failure = null;
+        _failed = 0;
         _body = body;
         _shared.Arrived = 0;
         _shared.Ended = 0;
@@ -52,11 +58,8 @@ internal sealed class RankThreads : IDisposable
         }
 
         RunRank(0);
-        for (int look = 0; Volatile.Read(ref _shared.Ended) < Ranks; look++)
-        {
-            Pause(look);
-        }
-
+        int never = 0;
+        _ = _meeting.Await(ref _shared.Ended, Ranks, ref never);
         _body = null;
         _failure?.Throw();
     }
@@ -66,21 +69,24 @@ internal sealed class RankThreads : IDisposable
     public void Meet()
     {
         long place = Interlocked.Increment(ref _shared.Arrived) - 1;
-        Await(ref _shared.Arrived, (place / Ranks + 1) * Ranks);
+        long all = (place / Ranks + 1) * Ranks;
+        if (place == all - 1)
+        {
+            _meeting.Raised();
+        }
+        else
+        {
+            Await(_meeting, ref _shared.Arrived, all);
+        }
     }
 
-    /// <summary>Returns when the value, which another rank raises, is this large. Only within a run.</summary>
+    /// <summary>Returns when a number, which another rank raises, is this large. Only within a run.</summary>
     /// <exception cref="OperationCanceledException">A rank failed, so that it may never be.</exception>
-    public void Await(ref long value, long least)
+    public void Await(WaitPoint where, ref long number, long least)
     {
-        for (int look = 0; Volatile.Read(ref value) < least; look++)
+        if (!where.Await(ref number, least, ref _failed))
         {
-            if (Volatile.Read(ref _failure) is not null)
-            {
-                throw new OperationCanceledException("another rank failed");
-            }
-
-            Pause(look);
+            throw new OperationCanceledException("another rank failed");
         }
     }
 
@@ -96,19 +102,6 @@ internal sealed class RankThreads : IDisposable
         foreach (var thread in _threads)
         {
             thread.Join();
-        }
-    }
-
-    /// <summary>Whoever is waited for may need this processor.</summary>
-    private static void Pause(int look)
-    {
-        if (look < SpinLooks)
-        {
-            Thread.SpinWait(1);
-        }
-        else
-        {
-            Thread.Yield();
         }
     }
 
@@ -150,9 +143,15 @@ internal sealed class RankThreads : IDisposable
 #pragma warning restore CA1031
         {
             Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
+            Volatile.Write(ref _failed, 1);
+            _meeting.Raised();
+            OnFailure?.Invoke();
         }
 
-        Interlocked.Increment(ref _shared.Ended);
+        if (Interlocked.Increment(ref _shared.Ended) == Ranks)
+        {
+            _meeting.Raised();
+        }
     }
 
     /// <summary>What threads spin on, each on a cache line (and its neighbour, which is fetched with it) of its own.</summary>

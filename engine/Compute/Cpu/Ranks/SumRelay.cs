@@ -17,12 +17,21 @@ internal sealed unsafe class SumRelay : IDisposable
     /// <summary>[1 + blocks] cache lines with a number each: blocks that the last rank is done with; then for each block how far it has come.</summary>
     private readonly NativeBuffer _lines;
     private readonly int _maxBlocks;
+
+    /// <summary>Where the next rank waits for a block, and where all wait for the end.</summary>
+    private readonly WaitPoint _blocks = new();
+    private readonly WaitPoint _ends = new();
     private long _relays;
 
     /// <param name="maxBlocks">Most blocks of a product.</param>
     public SumRelay(RankThreads ranks, int maxBlocks)
     {
         Ranks = ranks;
+        ranks.OnFailure = () =>
+        {
+            _blocks.Raised();
+            _ends.Raised();
+        };
         _maxBlocks = maxBlocks;
         _lines = new NativeBuffer((1L + maxBlocks) * LineBytes);
     }
@@ -73,24 +82,25 @@ internal sealed unsafe class SumRelay : IDisposable
         {
             if (rank > 0)
             {
-                relay.Ranks.Await(ref relay.Block(block), _relay * Ranks + rank);
+                relay.Ranks.Await(relay._blocks, ref relay.Block(block), _relay * Ranks + rank);
             }
         }
 
         /// <summary>The rank is done with the block.</summary>
         public void Pass(int block)
         {
-            if (rank == Ranks - 1)
-            {
-                Interlocked.Increment(ref relay.Done);
-            }
-            else
+            if (rank < Ranks - 1)
             {
                 Volatile.Write(ref relay.Block(block), _relay * Ranks + rank + 1);
+                relay._blocks.Raised();
+            }
+            else if (Interlocked.Increment(ref relay.Done) == _doneAfter)
+            {
+                relay._ends.Raised();
             }
         }
 
         /// <summary>Waits for the last rank to be done with all blocks.</summary>
-        public void End() => relay.Ranks.Await(ref relay.Done, _doneAfter);
+        public void End() => relay.Ranks.Await(relay._ends, ref relay.Done, _doneAfter);
     }
 }

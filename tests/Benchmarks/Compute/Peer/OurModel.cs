@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.ComputeBenchmarks.Peer;
 
@@ -9,22 +10,23 @@ internal sealed class OurModel : IDisposable
 
     private readonly TimeProvider _time;
     private readonly CpuModelRunner _runner;
-    private readonly PlainPool _pool;
+    private readonly SharedKvPool _pool;
     private readonly float[] _logits;
     private readonly int[] _tokens;
     private readonly int[] _promptTable;
     private readonly int[][] _tables;
 
     /// <param name="prompt">Longest prompt.</param>
+    /// <param name="ranks">That share the threads.</param>
     /// <param name="generated">Most tokens that a sequence grows to in decode.</param>
-    public OurModel(TimeProvider time, string folder, WeightFormat weights, int threads, int prompt, int generated)
+    public OurModel(TimeProvider time, string folder, WeightFormat weights, int threads, int prompt, int generated, int ranks = 1)
     {
         _time = time;
-        _runner = CpuModelRunner.Load(folder, new CpuRunnerOptions { Threads = threads, Weights = weights, MaxBatchTokens = prompt });
+        _runner = CpuModelRunner.Load(folder, new CpuRunnerOptions { TensorParallel = ranks, Threads = threads, Weights = weights, MaxBatchTokens = prompt });
         int PagesOf(int tokens) => (tokens + _runner.Layout.PageTokens - 1) / _runner.Layout.PageTokens;
         _promptTable = [.. Enumerable.Range(0, PagesOf(prompt))];
         _tables = [.. Enumerable.Range(0, MaxBatch).Select(i => Enumerable.Range(_promptTable.Length + i * PagesOf(generated), PagesOf(generated)).ToArray())];
-        _pool = new PlainPool(_runner.Layout, _promptTable.Length + MaxBatch * PagesOf(generated));
+        _pool = SharedKvPool.Create(_runner.Layout, _promptTable.Length + MaxBatch * PagesOf(generated), epoch: 1, shards: _runner.KvShards);
         _logits = new float[MaxBatch * _runner.Model.VocabSize];
         var random = new Random(1);
         _tokens = [.. Enumerable.Range(0, Math.Max(prompt, generated)).Select(_ => random.Next(_runner.Model.VocabSize))];
