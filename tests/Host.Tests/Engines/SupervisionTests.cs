@@ -153,6 +153,19 @@ public sealed class SupervisionTests
         Assert.Contains(error, Assert.Single(errors), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Engines_are_told_of_their_ranks_and_get_threads_that_can_be_divided_among_them()
+    {
+        var options = Options(("engines", "3"), ("tensor-parallel", "2")).Options!;
+        Assert.Equal(4, options.Threads);
+        Assert.Contains(("tensor-parallel", "2"), options.PassedOn);
+        Assert.Equal(8, Options(("engines", "3"), ("tensor-parallel", "8")).Options!.Threads);
+        Assert.DoesNotContain(Options(("engines", "3")).Options!.PassedOn, option => option.Name == "tensor-parallel");
+        Assert.StartsWith(
+            "--threads 3 cannot be divided among 2 ranks (--tensor-parallel)",
+            Assert.Single(Options(("cpus", "0-5"), ("engines", "2"), ("tensor-parallel", "2")).Errors), StringComparison.Ordinal);
+    }
+
     private static (ServeOptions? Options, IReadOnlyList<string> Errors) Options(params (string Name, string Value)[] given) => ServeOptionsReader.Read(
         new SettingSources(
             setting => [.. given.Where(option => option.Name == setting.Name).Select(option => option.Value)], _ => null, new ConfigurationBuilder().Build()),
