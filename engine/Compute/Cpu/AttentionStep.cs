@@ -221,6 +221,7 @@ internal sealed unsafe class AttentionStep : IDisposable
         {
             int count = RunLength(t, tileEnd);
             float* keys = Cached(pages[t / _pageTokens], headOffset, t, count, worker);
+            nint ahead = Ahead(pages, headOffset, t, t + count, rows == 1 ? tileEnd : 0);
             for (int r = 0; r < rows; r++)
             {
                 var (begin, end) = Visible(firstRow + r);
@@ -233,7 +234,8 @@ internal sealed unsafe class AttentionStep : IDisposable
                     headDim,
                     _config.AttentionScale,
                     scores + r * rowScores + (first - begin),
-                    _scoreStride);
+                    _scoreStride,
+                    ahead);
             }
 
             t += count;
@@ -261,6 +263,7 @@ internal sealed unsafe class AttentionStep : IDisposable
         {
             int count = RunLength(t, tileEnd);
             float* values = Cached(pages[t / _pageTokens], _layout.PlaneBytes + headOffset, t, count, worker);
+            nint ahead = Ahead(pages, headOffset, t, t + count, rows == 1 ? tileEnd : 0);
             for (int r = 0; r < rows; r++)
             {
                 var (begin, end) = Visible(firstRow + r);
@@ -272,7 +275,8 @@ internal sealed unsafe class AttentionStep : IDisposable
                     values + (nint)(first - t) * headDim,
                     Math.Min(t + count, end) - first,
                     headDim,
-                    Outputs(firstRow, r, kvHead, worker));
+                    Outputs(firstRow, r, kvHead, worker),
+                    ahead);
             }
 
             t += count;
@@ -314,6 +318,14 @@ internal sealed unsafe class AttentionStep : IDisposable
         int count = Math.Min(end - position, _pageTokens - position % _pageTokens);
         return _convertsKv ? Math.Min(count, WidenedTokens) : count;
     }
+
+    /// <summary>
+    /// How many bytes behind the run from <paramref name="position"/> on the one from <paramref name="next"/> on lies. 0 where none is left before
+    /// <paramref name="end"/>, or runs are widened first: computing with those takes longer than reading them.
+    /// </summary>
+    private nint Ahead(ReadOnlySpan<int> pages, nint headOffset, int position, int next, int end) => next >= end || _convertsKv
+        ? 0
+        : (nint)(Cached(pages[next / _pageTokens], headOffset, next, 0, 0) - Cached(pages[position / _pageTokens], headOffset, position, 0, 0)) * sizeof(float);
 
     /// <summary>[count, headStride] of keys or values as f32: where they are, or the worker's widened copy, which the next call overwrites.</summary>
     /// <param name="offset">Bytes from the page's start to the head's plane.</param>

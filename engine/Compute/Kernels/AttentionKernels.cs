@@ -1,30 +1,34 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace ScriptedServe.Engine.Compute.Kernels;
 
 /// <summary>
 /// The parts of attention over a run of cached tokens of one head. A token's score is a dot product of fixed shape, the softmax sums
 /// token t in lane t mod 8 of the visible range, and a value's sum is one chain over the tokens: so where pages begin has no influence.
-/// Head dimensions are multiples of 8.
+/// Head dimensions are multiples of 8. Runs come from memory in pieces too short for the processor's own prefetchers: where "ahead" is not 0, a run so many
+/// bytes further is fetched while this one is computed with.
 /// </summary>
 internal static unsafe class AttentionKernels
 {
+    private const int Line = 64;
+
     /// <summary>
     /// scores[h, t] = scale * (queries[h] . keys[t]) for tokens 0..count, for the heads that share these keys; keys are <c>[count, headDim]</c>, queries
     /// <c>[heads, headDim]</c>, scores <c>[heads, scoreStride]</c>. A count of 0 or less computes nothing.
     /// </summary>
-    public static void Scores(float* queries, int heads, float* keys, int count, int headDim, float scale, float* scores, int scoreStride)
+    public static void Scores(float* queries, int heads, float* keys, int count, int headDim, float scale, float* scores, int scoreStride, nint ahead = 0)
     {
         int head = 0;
         for (; head <= heads - 2; head += 2)
         {
-            ScoresOfTwo(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride, scoreStride);
+            ScoresOfTwo(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride, scoreStride, head == 0 ? ahead : 0);
         }
 
         if (head < heads)
         {
-            ScoresOfOne(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride);
+            ScoresOfOne(queries + head * headDim, keys, count, headDim, scale, scores + (nint)head * scoreStride, head == 0 ? ahead : 0);
         }
     }
 
@@ -62,7 +66,7 @@ internal static unsafe class AttentionKernels
     /// outputs[h, d] += weights[h, t] * values[t, d] for tokens 0..count in ascending order, for the heads that share these values;
     /// values are <c>[count, headDim]</c>, outputs <c>[heads, headDim]</c>, weights <c>[heads, weightStride]</c>.
     /// </summary>
-    public static void Accumulate(float* weights, int weightStride, int heads, float* values, int count, int headDim, float* outputs)
+    public static void Accumulate(float* weights, int weightStride, int heads, float* values, int count, int headDim, float* outputs, nint ahead = 0)
     {
         int head = 0;
         for (; head <= heads - 2; head += 2)
@@ -72,7 +76,7 @@ internal static unsafe class AttentionKernels
             int d = 0;
             for (; d <= headDim - 32; d += 32)
             {
-                AccumulateTwoHeads(w, w + weightStride, values + d, count, headDim, output + d);
+                AccumulateTwoHeads(w, w + weightStride, values + d, count, headDim, output + d, head == 0 ? ahead : 0);
             }
 
             for (; d < headDim; d += VectorMath.Lanes)
@@ -84,7 +88,7 @@ internal static unsafe class AttentionKernels
 
         if (head < heads)
         {
-            AccumulateHead(weights + (nint)head * weightStride, values, count, headDim, outputs + head * headDim);
+            AccumulateHead(weights + (nint)head * weightStride, values, count, headDim, outputs + head * headDim, head == 0 ? ahead : 0);
         }
     }
 
@@ -99,16 +103,26 @@ internal static unsafe class AttentionKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void ScoresOfOne(float* query, float* keys, int count, int headDim, float scale, float* scores)
+    private static void ScoresOfOne(float* query, float* keys, int count, int headDim, float scale, float* scores, nint ahead)
     {
         int t = 0;
         for (; t <= count - 8; t += 8)
         {
             float* k = keys + (nint)t * headDim;
             nint width = headDim;
+            byte* next = (byte*)k + ahead;
             Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, s4 = default, s5 = default, s6 = default, s7 = default;
             for (nint d = 0; d < headDim; d += VectorMath.Lanes, k += VectorMath.Lanes)
             {
+                if (ahead != 0)
+                {
+                    Prefetch(next);
+                    Prefetch(next + Line);
+                    Prefetch(next + 2 * Line);
+                    Prefetch(next + 3 * Line);
+                    next += 4 * Line;
+                }
+
                 float* k3 = k + 3 * width;
                 float* k6 = k3 + 3 * width;
                 var q = Vector256.Load(query + d);
@@ -140,7 +154,7 @@ internal static unsafe class AttentionKernels
 
     /// <summary>Two heads by four tokens at a time: a key is loaded once for both.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void ScoresOfTwo(float* queries, float* keys, int count, int headDim, float scale, float* scores, int scoreStride)
+    private static void ScoresOfTwo(float* queries, float* keys, int count, int headDim, float scale, float* scores, int scoreStride, nint ahead)
     {
         int t = 0;
         nint width = headDim;
@@ -148,9 +162,17 @@ internal static unsafe class AttentionKernels
         {
             float* k = keys + t * width;
             float* q = queries;
+            byte* next = (byte*)k + ahead;
             Vector256<float> s0 = default, s1 = default, s2 = default, s3 = default, u0 = default, u1 = default, u2 = default, u3 = default;
             for (nint d = 0; d < width; d += VectorMath.Lanes, k += VectorMath.Lanes, q += VectorMath.Lanes)
             {
+                if (ahead != 0)
+                {
+                    Prefetch(next);
+                    Prefetch(next + Line);
+                    next += 2 * Line;
+                }
+
                 var (first, second) = (Vector256.Load(q), Vector256.Load(q + width));
                 var key = Vector256.Load(k);
                 s0 = Vector256.FusedMultiplyAdd(first, key, s0);
@@ -173,17 +195,17 @@ internal static unsafe class AttentionKernels
 
         if (t < count)
         {
-            ScoresOfOne(queries, keys + t * width, count - t, headDim, scale, scores + t);
-            ScoresOfOne(queries + headDim, keys + t * width, count - t, headDim, scale, scores + scoreStride + t);
+            ScoresOfOne(queries, keys + t * width, count - t, headDim, scale, scores + t, ahead);
+            ScoresOfOne(queries + headDim, keys + t * width, count - t, headDim, scale, scores + scoreStride + t, 0);
         }
     }
 
-    private static void AccumulateHead(float* weights, float* values, int count, int headDim, float* output)
+    private static void AccumulateHead(float* weights, float* values, int count, int headDim, float* output, nint ahead)
     {
         int d = 0;
         for (; d <= headDim - 64; d += 64)
         {
-            Accumulate64(weights, values + d, count, headDim, output + d);
+            Accumulate64(weights, values + d, count, headDim, output + d, ahead);
         }
 
         for (; d <= headDim - 32; d += 32)
@@ -199,7 +221,7 @@ internal static unsafe class AttentionKernels
 
     /// <summary>32 elements of two heads that share the values: eight chains, as many as cover the latency of a multiply-add.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AccumulateTwoHeads(float* first, float* second, float* values, int count, nint headDim, float* output)
+    private static void AccumulateTwoHeads(float* first, float* second, float* values, int count, nint headDim, float* output, nint ahead)
     {
         float* output2 = output + headDim;
         var s0 = Vector256.Load(output);
@@ -212,6 +234,12 @@ internal static unsafe class AttentionKernels
         var s7 = Vector256.Load(output2 + 24);
         for (int t = 0; t < count; t++, values += headDim)
         {
+            if (ahead != 0)
+            {
+                Prefetch((byte*)values + ahead);
+                Prefetch((byte*)values + ahead + Line);
+            }
+
             var (w, u) = (Vector256.Create(first[t]), Vector256.Create(second[t]));
             var v = Vector256.Load(values);
             s0 = Vector256.FusedMultiplyAdd(w, v, s0);
@@ -238,7 +266,7 @@ internal static unsafe class AttentionKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Accumulate64(float* weights, float* values, int count, nint headDim, float* output)
+    private static void Accumulate64(float* weights, float* values, int count, nint headDim, float* output, nint ahead)
     {
         var s0 = Vector256.Load(output);
         var s1 = Vector256.Load(output + 8);
@@ -250,6 +278,14 @@ internal static unsafe class AttentionKernels
         var s7 = Vector256.Load(output + 56);
         for (int t = 0; t < count; t++, values += headDim)
         {
+            if (ahead != 0)
+            {
+                Prefetch((byte*)values + ahead);
+                Prefetch((byte*)values + ahead + Line);
+                Prefetch((byte*)values + ahead + 2 * Line);
+                Prefetch((byte*)values + ahead + 3 * Line);
+            }
+
             var w = Vector256.Create(weights[t]);
             s0 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values), s0);
             s1 = Vector256.FusedMultiplyAdd(w, Vector256.Load(values + 8), s1);
@@ -303,5 +339,14 @@ internal static unsafe class AttentionKernels
         }
 
         sum.Store(output);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(byte* line)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch0(line);
+        }
     }
 }
