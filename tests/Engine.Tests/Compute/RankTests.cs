@@ -52,7 +52,7 @@ public sealed class RankTests
     [Fact]
     public void A_layer_is_told_when_all_ranks_have_written_it_and_in_order()
     {
-        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(2), ranks: 4);
+        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(2), ranks: 4, kvHeads: 4);
         using var runner = Load(folder.Path, 4);
         var (pool, sequences) = PagedSequence.Deal(runner.Layout, [[1, 2, 3, 4, 5, 6, 7, 8, 9]], 0, new Random(1), runner.KvShards);
         using (pool)
@@ -73,7 +73,7 @@ public sealed class RankTests
     [Fact]
     public void A_step_that_fails_midway_fails_for_all_ranks_and_the_next_one_is_right()
     {
-        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(4), ranks: 2);
+        using var folder = RandomConfigs.Folder(Llama, "F32", new Random(4), ranks: 2, kvHeads: 2);
         using var whole = Load(folder.Path, 1);
         using var runner = Load(folder.Path, 2);
         int[] prompt = [1, 2, 3, 4, 5, 6, 7];

@@ -71,7 +71,7 @@ public sealed class EngineProcessTests : IDisposable
     public async Task Engines_of_unequal_numbers_of_ranks_take_over_each_others_work()
     {
         _ = ClusterSecret.ReadOrCreate(SecretFile);
-        using var model = RandomConfigs.Folder("Qwen3MoeForCausalLM", "BF16", new Random(3), ranks: 4);
+        using var model = RandomConfigs.Folder("Qwen3MoeForCausalLM", "BF16", new Random(3), ranks: 4, kvHeads: 8);
         Task<EngineUnderTest> StartAsync(int ranks, params string[] more) => EngineUnderTest.StartAsync(
             SecretFile, ["--model", model.Path, "--weights", "int8", "--weight-cache", "off", "--tensor-parallel", $"{ranks}", "--threads", $"{ranks}", "--listen", $"unix:{_folder}/{ranks}.sock", .. more]);
         using var one = await StartAsync(1);
