@@ -5,9 +5,8 @@ using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire.Server;
-using ScriptedServe.Engine.Compute;
-using ScriptedServe.Engine.Compute.Caching;
-using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
+using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Synthetic;
 using ScriptedServe.Engine.Options;
 using ScriptedServe.Engine.Scheduling;
@@ -28,46 +27,51 @@ public static class EngineProcess
 
     /// <returns>The exit code: 0 after an orderly end, 1 if it could not start or a part of it failed.</returns>
     /// <param name="cancelled">Ends the engine, as SIGTERM, SIGINT and the end of the parent do.</param>
-    public static async Task<int> RunAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationToken cancelled)
+    public static Task<int> RunAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationToken cancelled) =>
+        RunAsync(options, EngineModel.OpenGpu, output, errors, time, cancelled);
+
+    /// <param name="openGpu">Opens the GPU of the options.</param>
+    internal static async Task<int> RunAsync(
+        EngineOptions options, Func<EngineOptions, ModelKernels, IGpu> openGpu, TextWriter output, TextWriter errors, TimeProvider time, CancellationToken cancelled)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancelled);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, stop));
         try
         {
-            return await ServeAsync(options, output, errors, time, stop);
+            return await ServeAsync(options, openGpu, output, errors, time, stop);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
             return 0;
         }
-        catch (Exception e) when (e is ModelLoadException or IOException or SocketException or FormatException or ArgumentException or InvalidOperationException or PlatformNotSupportedException
-            or UnauthorizedAccessException or OutOfMemoryException)
+        catch (Exception e) when (EngineModel.IsTold(e) || e is SocketException or InvalidOperationException)
         {
             await errors.WriteLineAsync($"engine: {e.Message}");
             return Failed;
         }
     }
 
-    private static async Task<int> ServeAsync(EngineOptions options, TextWriter output, TextWriter errors, TimeProvider time, CancellationTokenSource stop)
+    private static async Task<int> ServeAsync(
+        EngineOptions options, Func<EngineOptions, ModelKernels, IGpu> openGpu, TextWriter output, TextWriter errors, TimeProvider time, CancellationTokenSource stop)
     {
         _ = WatchParentAsync(options.ParentPid, errors, stop);
 
         // (1)
         var secret = options.ClusterSecretFile is { } file ? ClusterSecret.Read(file) : ClusterSecret.ReadOrCreate(ClusterSecret.DefaultPath);
         using var pace = new StepPace(time);
-        using var runner = LoadModel(options, pace, errors, time);
+        using var runner = EngineModel.Load(options, openGpu, pace, errors, time);
 
         // (2)
         var pages = (int)Math.Min(int.MaxValue, options.KvMemoryBytes / runner.Layout.PageBytesAllLayers);
         if (pages < 1)
         {
-            throw new ArgumentException($"--kv-memory {options.KvMemoryBytes} bytes is less than one page of this model, {runner.Layout.PageBytesAllLayers} bytes (--page-tokens {options.PageTokens}, --kv-dtype {options.KvDataType.Name()})");
+            throw new ArgumentException($"--kv-memory {options.KvMemoryBytes} bytes is less than one page of this model, {runner.Layout.PageBytesAllLayers} bytes (--page-tokens {options.PageTokens}, --kv-dtype {runner.Layout.DataType.Name()})");
         }
 
         var epoch = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
         using var sockets = SocketFolder.For(options.Listen.SocketPath);
-        using var pool = SharedKvPool.Create(runner.Layout, pages, epoch, shards: runner.KvShards);
+        using var pool = runner.CreatePool(pages, epoch);
         await using var receiver = KvEndpoint.Start(pool, new KvEndpointOptions
         {
             EngineId = options.EngineId,
@@ -123,29 +127,6 @@ public static class EngineProcess
         using var lastReplies = new CancellationTokenSource(LastRepliesTimeout, time);
         await server.StopAsync(lastReplies.Token);
         return loop.Failed.IsCompleted ? Failed : 0;
-    }
-
-    /// <summary>The model that the options name, as they say it is to be computed.</summary>
-    internal static IModelRunner LoadModel(EngineOptions options, StepPace pace, TextWriter errors, TimeProvider time)
-    {
-        if (SyntheticModel.IsNamedBy(options.Model))
-        {
-            return new SyntheticModelRunner(SyntheticModel.Parse(options.Model), options.PageTokens, options.Limits.MaxBatchTokens, pace.Spend, options.KvDataType);
-        }
-
-        return CpuModelRunner.Load(options.Model, new CpuRunnerOptions
-        {
-            TensorParallel = options.TensorParallel,
-            Threads = options.Threads,
-            Processors = options.Processors,
-            Weights = options.Weights,
-            WeightCache = options.WeightCache is { } folder
-                ? new WeightCache(folder, options.WeightCacheLimitBytes, time, line => errors.WriteLine($"engine: {line}"))
-                : null,
-            PageTokens = options.PageTokens,
-            KvDataType = options.KvDataType,
-            MaxBatchTokens = options.Limits.MaxBatchTokens,
-        });
     }
 
     private static void Stop(PosixSignalContext context, CancellationTokenSource stop)

@@ -57,6 +57,16 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
         }
     }
 
+    /// <summary>The pages are in memory of a device: <see cref="PagePointer"/> says where, the CPU cannot follow it, and transports go by <see cref="RentStaging"/>.</summary>
+    public virtual bool IsOnDevice => false;
+
+    /// <summary>Pages that a staging area has places for: about a mebibyte of them.</summary>
+    public virtual int StagedPages => Math.Max(1, (1 << 20) / Layout.PageBytes);
+
+    /// <summary>A staging area of <see cref="StagedPages"/>, for pools on a device. Thread-safe; dispose of it before the pool.</summary>
+    /// <exception cref="InvalidOperationException">The pool is in the host's memory.</exception>
+    public virtual PageStaging RentStaging() => throw new InvalidOperationException($"A {GetType().Name} is in the host's memory and needs no staging.");
+
     public void Dispose()
     {
         Dispose(true);

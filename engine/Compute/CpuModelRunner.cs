@@ -47,19 +47,8 @@ public sealed unsafe class CpuModelRunner : IModelRunner
     public static CpuModelRunner Load(string folder, CpuRunnerOptions options)
     {
         options.Validate();
-        folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        if (!Directory.Exists(folder))
-        {
-            throw new ModelLoadException(folder, "model folder", "a folder with config.json and safetensors weights", "no such folder");
-        }
-
-        var document = ConfigDocument.Read(Path.Combine(folder, "config.json"));
-        var config = ModelFamilies.Read(document);
-        config = config with { ContextLength = Math.Min(config.ContextLength, options.MaxContextTokens) };
-        var endTokens = ReadEndTokens(folder, document, config.VocabSize);
-        using var checkpoint = Checkpoint.Open(folder);
-        var model = new ModelDescription(Path.GetFileName(folder), config.VocabSize, config.ContextLength, endTokens) { ShortContext = config.ShortContext };
-        string identity = CheckpointIdentity.Compute(document, checkpoint);
+        using var opened = ModelFolder.Open(folder, options.MaxContextTokens);
+        var (model, config, checkpoint, identity) = (opened.Description, opened.Config, opened.Checkpoint, opened.Identity);
         var layout = new KvLayout(
             $"{model.Id}-{identity}{Rounding(options.Weights, checkpoint)}",
             config.Layers,
@@ -102,14 +91,4 @@ public sealed unsafe class CpuModelRunner : IModelRunner
         WeightFormat.Int8 => "-int8",
         _ => "",
     };
-
-    private static IReadOnlyList<int> ReadEndTokens(string folder, ConfigDocument config, int vocabSize)
-    {
-        string path = Path.Combine(folder, "generation_config.json");
-        var generation = File.Exists(path) ? ConfigDocument.Read(path) : null;
-        return generation?.TokenIds("eos_token_id", vocabSize)
-            ?? config.TokenIds("eos_token_id", vocabSize)
-            ?? config.Child("text_config")?.TokenIds("eos_token_id", vocabSize)
-            ?? [];
-    }
 }

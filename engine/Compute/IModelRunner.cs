@@ -33,7 +33,10 @@ public readonly record struct StepSlice(ReadOnlyMemory<int> Tokens, int Position
     public bool LongContext { get; init; }
 }
 
-/// <summary>Told by a runner, on its own thread and in layer order, that the KV of all of the step's tokens is in the pool for this layer.</summary>
+/// <summary>
+/// Told by a runner, on its own thread and in layer order, that the KV of all of the step's tokens is in the pool for this layer; on a device, that who loads it by
+/// <see cref="KvPool.RentStaging"/> finds it there.
+/// </summary>
 public interface ILayerObserver
 {
     void LayerDone(int layer);
@@ -51,6 +54,11 @@ public interface IModelRunner : IDisposable
 
     /// <summary>What <see cref="KvPool.Shards"/> of the pool must be: one for each rank that the model is divided among, as far as there are heads.</summary>
     int KvShards => 1;
+
+    /// <summary>A new pool of zeros in the memory that this runner computes on. Dispose of it before the runner.</summary>
+    /// <param name="pages">Pages a layer, at least 1.</param>
+    /// <param name="epoch">Differs for each start of the engine.</param>
+    KvPool CreatePool(int pages, ulong epoch) => SharedKvPool.Create(Layout, pages, epoch, shards: KvShards);
 
     /// <param name="slices">Non-empty; each slice has at least one token.</param>
     /// <param name="pool">Has <see cref="Layout"/> and <see cref="KvShards"/>. The pages at the slices' positions are written.</param>

@@ -14,12 +14,18 @@ namespace ScriptedServe.Engine.Options;
 /// <summary>How an engine process runs; <see cref="EngineSettings"/> says what each means.</summary>
 public sealed record EngineOptions
 {
-    private const string Off = "off";
+    private const string Off = "off", Cpu = "cpu", Cuda = "cuda:";
 
     /// <summary>A folder that exists, or what <see cref="SyntheticModel.IsNamedBy"/> accepts and parses.</summary>
     public required string Model { get; init; }
 
+    /// <summary>"cpu" or "cuda:N".</summary>
     public required string Device { get; init; }
+
+    /// <summary>The N of "cuda:N", or null.</summary>
+    public int? CudaOrdinal => Device == Cpu ? null : int.Parse(Device.AsSpan(Cuda.Length), CultureInfo.InvariantCulture);
+
+    public IReadOnlyList<string> CudaLibraries { get; init; } = [];
 
     public required WeightFormat Weights { get; init; }
 
@@ -40,7 +46,8 @@ public sealed record EngineOptions
 
     public required long KvMemoryBytes { get; init; }
 
-    public required KvDataType KvDataType { get; init; }
+    /// <summary>Null: f32 on the CPU, and what it computes in on a GPU.</summary>
+    public KvDataType? KvDataType { get; init; }
 
     public required int PageTokens { get; init; }
 
@@ -84,7 +91,8 @@ public sealed record EngineOptions
         var options = new EngineOptions
         {
             Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
-            Device = reader.Parse(EngineSettings.Device, "cpu", text => text == "cpu" ? text : throw new FormatException("this build computes on cpu only")) ?? "",
+            Device = reader.Parse(EngineSettings.Device, Cpu, ParseDevice) ?? Cpu,
+            CudaLibraries = reader.Many(EngineSettings.CudaLibs, text => Directory.Exists(text) ? Path.GetFullPath(text) : throw new FormatException("there is no such folder")),
             Weights = reader.Parse(EngineSettings.Weights, "auto", text => (WeightFormat?)ParseWeights(text)) ?? default,
             WeightCache = reader.Parse(EngineSettings.WeightCache, DefaultWeightCache(environment) ?? Off, text => text == Off ? null : Path.GetFullPath(text)),
             WeightCacheLimitBytes = reader.Parse(EngineSettings.WeightCacheLimit, "64GiB", text => (long?)ParseSize(text)) ?? 0,
@@ -94,7 +102,7 @@ public sealed record EngineOptions
             SharedMemory = reader.Parse(EngineSettings.KvTransport, "auto", text =>
                 text is "auto" or "tcp" ? text == "auto" : throw new FormatException("auto or tcp is expected")),
             KvMemoryBytes = reader.Parse(EngineSettings.KvMemory, "1GiB", text => (long?)ParseSize(text)) ?? 0,
-            KvDataType = reader.Parse(EngineSettings.KvDataType, "f32", KvDataTypes.Parse),
+            KvDataType = reader.Parse(EngineSettings.KvDataType, null, text => (KvDataType?)KvDataTypes.Parse(text)),
             PageTokens = reader.Number(EngineSettings.PageTokens, 16, 1, 4096),
             Limits = new EngineLimits
             {
@@ -154,6 +162,14 @@ public sealed record EngineOptions
             : null;
         return cache is null ? null : Path.Combine(cache, "scriptedserve", "weights");
     }
+
+    private static string ParseDevice(string text) => text switch
+    {
+        Cpu => Cpu,
+        "cuda" => Cuda + "0",
+        _ when text.StartsWith(Cuda, StringComparison.Ordinal) => Cuda + ParseWhole(text[Cuda.Length..], 0, 999).ToString(CultureInfo.InvariantCulture),
+        _ => throw new FormatException("cpu, or cuda:N for the GPU of that number, is expected"),
+    };
 
     private static WeightFormat ParseWeights(string text) => text switch
     {

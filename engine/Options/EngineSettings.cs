@@ -4,16 +4,17 @@ namespace ScriptedServe.Engine.Options;
 public static class EngineSettings
 {
     public static readonly EngineSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or the name of a built-in one, or synthetic[:vocab=1024,context=8192,layers=2,kv-heads=1,head-dim=8,step-us=0,token-us=0]: no weights, made-up tokens, steps as long as asked for. Default: the built-in model.");
-    public static readonly EngineSetting Device = new("device", "NAME", "What computes: cpu. Default: cpu.");
-    public static readonly EngineSetting Weights = new("weights", "NAME", "What weights are kept as in memory: auto (as in the folder), f32, bf16, or int8 (8.5 bits a weight, in groups of 32). Engines that exchange KV need the same. Default: auto.");
+    public static readonly EngineSetting Device = new("device", "NAME", "What computes: cpu, or cuda:N, the GPU of that number (cuda is the first). Default: cpu.");
+    public static readonly EngineSetting CudaLibs = new("cuda-libs", "DIR", "Folder in which CUDA's libraries (NVRTC, cuBLASLt) are looked for first; after it CUDA_HOME, the usual places and a pip PyTorch. May be given several times.", Many: true);
+    public static readonly EngineSetting Weights = new("weights", "NAME", "What weights are kept as in memory: auto (as in the folder), f32, bf16, or int8 (8.5 bits a weight, in groups of 32). Engines that exchange KV need the same. A GPU has auto (16 bits) and bf16. Default: auto.");
     public static readonly EngineSetting WeightCache = new("weight-cache", "DIR", "Folder in which packed weights are kept, for the next start and for all engines of this machine to have in memory once together; off for none. What was not used for 30 days is removed. Default: scriptedserve/weights in XDG_CACHE_HOME or ~/.cache.");
     public static readonly EngineSetting WeightCacheLimit = new("weight-cache-limit", "SIZE", "Most bytes of that folder; what was not used for longest is removed first. Default: 64GiB.");
     public static readonly EngineSetting Listen = new("listen", "ADDRESS", "Where calls are taken: unix:PATH or http://HOST:PORT, port 0 for a free one. Default: http://127.0.0.1:8100. Other machines must present a token made from the cluster's secret.");
     public static readonly EngineSetting KvListen = new("kv-listen", "HOST:PORT", "Where KV of other machines is taken, port 0 for a free one. Default: the host of --listen, or 127.0.0.1, and a free port.");
     public static readonly EngineSetting KvAdvertise = new("kv-advertise", "HOST", "Name or address by which other machines reach --kv-listen. Default: its host. Needed where that is * or 0.0.0.0.");
     public static readonly EngineSetting KvTransport = new("kv-transport", "NAME", "How KV is sent and received: auto (shared memory between engines of this machine, else TCP) or tcp. Default: auto.");
-    public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB. Default: 1GiB, at most 16 TiB.");
-    public static readonly EngineSetting KvDataType = new("kv-dtype", "TYPE", "What keys and values are kept as: f32, bf16 or f16. Those of 16 bits take half the memory and are rounded as they are stored. The same on engines that exchange KV. Default: f32.");
+    public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB; on a GPU it is the GPU's. Default: 1GiB, at most 16 TiB.");
+    public static readonly EngineSetting KvDataType = new("kv-dtype", "TYPE", "What keys and values are kept as: f32, bf16 or f16. Those of 16 bits take half the memory and are rounded as they are stored. The same on engines that exchange KV. Default: f32; on a GPU what it computes in.");
     public static readonly EngineSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page, 1 to 4096. The same on engines that exchange KV. Default: 16.");
     public static readonly EngineSetting MaxBatchTokens = new("max-batch-tokens", "N", "Tokens computed in a step, 1 to 65536, at least --max-sequences. Default: 512.");
     public static readonly EngineSetting MaxSequences = new("max-sequences", "N", "Sequences computed at a time, 1 to 4096. Default: 64.");
@@ -32,7 +33,7 @@ public static class EngineSettings
 
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
-        Model, Device, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
+        Model, Device, CudaLibs, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
         SendTimeout, TensorParallel, Threads, Processors, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

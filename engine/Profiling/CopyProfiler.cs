@@ -1,22 +1,24 @@
 using System.Net;
 using System.Security.Cryptography;
 using ScriptedServe.Contracts;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Profiling;
 
 /// <summary>Times KV on its way from one pool to another, over each transport there is within a machine.</summary>
-internal sealed class CopyProfiler(SharedKvPool pool, BudgetedTimer timer, TimeProvider time, List<string> skipped)
+internal sealed class CopyProfiler(IModelRunner runner, KvPool pool, BudgetedTimer timer, TimeProvider time, List<string> skipped)
 {
     private const ulong ReceiverEpoch = 2;
 
-    public static IReadOnlyList<string> Transports { get; } = ["shm", "tcp"];
+    /// <summary>The transports that two pools like this one have between them.</summary>
+    public static IReadOnlyList<string> TransportsOf(KvPool pool) => pool.IsOnDevice ? ["tcp"] : ["shm", "tcp"];
 
     /// <param name="tokenCounts">Each of at least 1, and no more than the pool has room for.</param>
     public async Task<IReadOnlyList<KvCopyTime>> MeasureAsync(IReadOnlyList<int> tokenCounts)
     {
         using var folder = PrivateFolder.Create();
-        using var target = SharedKvPool.Create(pool.Layout, PagesOf(tokenCounts.Max()), ReceiverEpoch);
+        using var target = runner.CreatePool(PagesOf(tokenCounts.Max()), ReceiverEpoch);
         var secret = RandomNumberGenerator.GetBytes(32);
         await using var receiver = KvEndpoint.Start(target, new KvEndpointOptions
         {
@@ -27,7 +29,7 @@ internal sealed class CopyProfiler(SharedKvPool pool, BudgetedTimer timer, TimeP
             TcpBind = new IPEndPoint(IPAddress.Loopback, 0),
         });
         var measured = new List<KvCopyTime>();
-        foreach (var transport in Transports)
+        foreach (var transport in TransportsOf(pool))
         {
             await using var sender = new KvSender(pool, new KvSenderOptions { ClusterSecret = secret, AllowSharedMemory = transport == "shm" });
             foreach (var tokens in tokenCounts)

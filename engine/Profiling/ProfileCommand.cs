@@ -1,4 +1,3 @@
-using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Synthetic;
 using ScriptedServe.Engine.Options;
 
@@ -13,7 +12,7 @@ internal static class ProfileCommand
         try
         {
             using var pace = new StepPace(time);
-            using var runner = EngineProcess.LoadModel(options, pace, errors, time);
+            using var runner = EngineModel.Load(options, EngineModel.OpenGpu, pace, errors, time);
             var measured = await Profiler.RunAsync(runner, options, profile, time);
             await output.WriteAsync(ProfileTable.Of(measured));
             if (profile.Out is { } path)
@@ -27,7 +26,7 @@ internal static class ProfileCommand
 
             return 0;
         }
-        catch (Exception e) when (e is ModelLoadException or IOException or FormatException or ArgumentException or UnauthorizedAccessException or OutOfMemoryException)
+        catch (Exception e) when (EngineModel.IsTold(e))
         {
             await errors.WriteLineAsync($"engine: {e.Message}");
             return 1;

@@ -29,12 +29,12 @@ internal static class Profiler
         int[] copied = [.. s_copied.Where(tokens => tokens <= model.ContextLength && tokens <= pool.Pages * pool.Layout.PageTokens).Prepend(pool.Layout.PageTokens).Distinct()];
         var skipped = new List<string>();
         var timer = new BudgetedTimer(
-            time, profile.Budget, ((grid.Chunks.Count + grid.Batches.Count) * grid.Contexts.Count) + (copied.Length * CopyProfiler.Transports.Count));
+            time, profile.Budget, ((grid.Chunks.Count + grid.Batches.Count) * grid.Contexts.Count) + (copied.Length * CopyProfiler.TransportsOf(pool).Count));
         var steps = new StepProfiler(runner, pool, timer, time, skipped);
         var (prefill, decode) = (new List<PrefillTime?>(), new List<DecodeTime?>());
 
         // The quick ones first: where time runs out, it is the longest that are missing.
-        var copies = await new CopyProfiler(pool, timer, time, skipped).MeasureAsync(copied);
+        var copies = await new CopyProfiler(runner, pool, timer, time, skipped).MeasureAsync(copied);
         foreach (var context in grid.Contexts)
         {
             foreach (var batch in grid.Batches)
@@ -68,7 +68,7 @@ internal static class Profiler
     }
 
     /// <summary>Pages for the largest thing to be measured, or for as much as --kv-memory allows. All of them are committed, as after a while in serving.</summary>
-    private static SharedKvPool PoolFor(IModelRunner runner, ProfileGrid grid, long memoryBytes)
+    private static KvPool PoolFor(IModelRunner runner, ProfileGrid grid, long memoryBytes)
     {
         var layout = runner.Layout;
         var tokens = (long)grid.Contexts.Max() + Math.Max(grid.Chunks.Max(), s_copied.Max());
@@ -79,8 +79,8 @@ internal static class Profiler
             throw new ArgumentException($"--kv-memory {memoryBytes} bytes is less than one page of this model, {layout.PageBytesAllLayers} bytes");
         }
 
-        var pool = SharedKvPool.Create(layout, (int)Math.Min(pages, int.MaxValue), epoch: 1, shards: runner.KvShards);
-        for (var shard = 0; shard < pool.Shards; shard++)
+        var pool = runner.CreatePool((int)Math.Min(pages, int.MaxValue), epoch: 1);
+        for (var shard = 0; shard < pool.Shards && !pool.IsOnDevice; shard++)
         {
             for (var layer = 0; layer < layout.Layers; layer++)
             {

@@ -20,6 +20,8 @@ internal sealed record ServeOptions
 
     public IReadOnlyList<string> Devices { get; init; } = ["cpu"];
 
+    public string? CudaLibs { get; init; }
+
     public int TensorParallel { get; init; } = 1;
 
     /// <summary>Of each local engine.</summary>
@@ -48,6 +50,7 @@ internal sealed record ServeOptions
                (HostSettings.KvMemory, KvMemory), (HostSettings.KvDataType, KvDataType), (HostSettings.PageTokens, PageTokens),
                (HostSettings.TensorParallel, TensorParallel == 1 ? null : TensorParallel.ToString(CultureInfo.InvariantCulture)),
                (HostSettings.Weights, Weights), (HostSettings.WeightCache, WeightCache), (HostSettings.WeightCacheLimit, WeightCacheLimit),
+               (HostSettings.CudaLibs, CudaLibs),
            }
            where passed.Item2 is not null
            select (passed.Item1.Name, passed.Item2),

@@ -57,6 +57,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             EngineUrls = urls,
             AlsoModels = sources.Find(HostSettings.AlsoModel)?.Values ?? [],
             Devices = Devices(),
+            CudaLibs = Folder(HostSettings.CudaLibs),
             TensorParallel = ranks,
             Threads = threads,
             Processors = processors,

@@ -59,11 +59,11 @@ internal readonly record struct PageRuns(PageSlice Slice, int Heads)
     }
 
     /// <summary>Copies the runs, which must be contiguous in both pools, from a page to another.</summary>
-    public unsafe void Copy(KvPool from, int fromPage, KvPool to, int toPage, int layer)
+    public unsafe void Copy(KvPool from, int fromLayer, int fromPage, KvPool to, int toLayer, int toPage)
     {
         for (var run = 0; run < Count; run++)
         {
-            Buffer.MemoryCopy(Find(from, layer, fromPage, run), Find(to, layer, toPage, run), Bytes, Bytes);
+            Buffer.MemoryCopy(Find(from, fromLayer, fromPage, run), Find(to, toLayer, toPage, run), Bytes, Bytes);
         }
     }
 }

@@ -220,17 +220,23 @@ internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable t
     private async Task ReceivePagesAsync(KvGrant grant, int layer, int begin, int end, CancellationToken cancellationToken)
     {
         using var window = new PageMemory();
+        using var target = new HostPages(pool);
         var firstPage = (begin / pool.Layout.PageTokens) - (grant.Begin / pool.Layout.PageTokens);
         for (var index = 0; index < PageSlice.PagesOf(pool.Layout, begin, end); index++)
         {
-            var runs = PageSlice.Of(pool.Layout, begin, end, index).RunsIn(pool);
+            var page = grant.Pages[firstPage + index];
+            var (to, toLayer, toPage) = target.Target(layer, page);
+            var runs = PageSlice.Of(pool.Layout, begin, end, index).RunsIn(to);
             for (var run = 0; run < runs.Count; run++)
             {
-                await stream.ReadPayloadAsync(window.Run(pool, layer, grant.Pages[firstPage + index], runs, run), cancellationToken);
+                await stream.ReadPayloadAsync(window.Run(to, toLayer, toPage, runs, run), cancellationToken);
+                target.Store(layer, page, runs, run);
             }
 
             grant.Touch();
         }
+
+        target.Settle();
     }
 
     private async Task CommitAsync(KvGrant grant, Message commit, CancellationToken revoked, CancellationToken shutdown)

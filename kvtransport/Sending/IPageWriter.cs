@@ -1,7 +1,7 @@
 namespace ScriptedServe.KvTransport.Sending;
 
 /// <summary>How a session's pages get to the receiver. One call at a time.</summary>
-internal interface IPageWriter
+internal interface IPageWriter : IDisposable
 {
     string Transport { get; }
 

@@ -12,9 +12,6 @@ namespace ScriptedServe.KvTransport.Sending;
 /// </summary>
 internal sealed class KvSendSession : IKvSendSession
 {
-    /// <summary>Written in one go: bounds how long a revoke waits for a copy.</summary>
-    private const int ChunkBytes = 1 << 20;
-
     private readonly KvPool _local;
     private readonly KvAddress _address;
     private readonly IPageWriter _writer;
@@ -168,7 +165,8 @@ internal sealed class KvSendSession : IKvSendSession
     private async Task WriteChunksAsync(Work work)
     {
         var layout = _local.Layout;
-        var chunkPages = Math.Max(1, ChunkBytes / layout.PageBytes);
+        // Written in one go: bounds how long a revoke waits for a copy.
+        var chunkPages = _local.StagedPages;
         for (var at = 0; at < work.Pages.Length; at += chunkPages)
         {
             _abandon.Token.ThrowIfCancellationRequested();
@@ -218,6 +216,7 @@ internal sealed class KvSendSession : IKvSendSession
         await _abandon.CancelAsync();
         // Also waits for a copy under way: after this neither pool is touched any more.
         await _pump;
+        _writer.Dispose();
         await _over(_stream, _failure is null && await CloseAsync());
         _abandon.Dispose();
     }

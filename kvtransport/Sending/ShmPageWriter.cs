@@ -8,11 +8,17 @@ namespace ScriptedServe.KvTransport.Sending;
 /// <param name="cell">The session's cell in the receiver's table.</param>
 internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress address, int cell, FrameStream control, KvSenderOptions options) : IPageWriter
 {
+    private readonly HostPages _source = new(local);
+
     public string Transport => "shm";
+
+    public void Dispose() => _source.Dispose();
 
     public async ValueTask<long> WriteAsync(int layer, ReadOnlyMemory<int> pages, int begin, int end, CancellationToken cancellationToken)
     {
         var table = remote.Grants;
+        // Outside of the fence: the receiver does not wait for a device of ours.
+        var (source, sourceLayer) = _source.Load(layer, pages.Span);
         var stillOpen = true;
         var state = GrantState.Closed;
         try
@@ -20,7 +26,7 @@ internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress
             state = table.Enter(cell, address.Slot, address.Generation);
             if (state == GrantState.Open)
             {
-                Copy(layer, pages.Span, begin, end);
+                Copy(source, sourceLayer, layer, pages.Span, begin, end);
             }
         }
         finally
@@ -43,13 +49,13 @@ internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress
         };
     }
 
-    private void Copy(int layer, ReadOnlySpan<int> pages, int begin, int end)
+    private void Copy(KvPool source, int sourceLayer, int layer, ReadOnlySpan<int> pages, int begin, int end)
     {
         var firstPage = (begin / local.Layout.PageTokens) - (address.Begin / local.Layout.PageTokens);
         for (var index = 0; index < pages.Length; index++)
         {
-            PageSlice.Of(local.Layout, begin, end, index).RunsIn(local, remote)
-                .Copy(local, pages[index], remote, address.Pages[firstPage + index], layer);
+            PageSlice.Of(local.Layout, begin, end, index).RunsIn(source, remote)
+                .Copy(source, sourceLayer, _source.PageOf(pages, index), remote, layer, address.Pages[firstPage + index]);
         }
     }
 }

@@ -6,7 +6,11 @@ namespace ScriptedServe.KvTransport.Sending;
 /// <summary>Sends pages as Write messages. Large pages go from the pool to the socket directly.</summary>
 internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPageWriter
 {
+    private readonly HostPages _source = new(local);
+
     public string Transport => "tcp";
+
+    public void Dispose() => _source.Dispose();
 
     public async ValueTask<long> WriteAsync(int layer, ReadOnlyMemory<int> pages, int begin, int end, CancellationToken cancellationToken)
     {
@@ -17,13 +21,14 @@ internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPage
         }
 
         using var window = new PageMemory();
+        var (source, sourceLayer) = _source.Load(layer, pages.Span);
         await stream.WriteAsync(Message.Write(layer, begin, end), cancellationToken);
         for (var index = 0; index < pages.Length; index++)
         {
-            var runs = PageSlice.Of(local.Layout, begin, end, index).RunsIn(local);
+            var runs = PageSlice.Of(local.Layout, begin, end, index).RunsIn(source);
             for (var run = 0; run < runs.Count; run++)
             {
-                await stream.WritePayloadAsync(window.Run(local, layer, pages.Span[index], runs, run), cancellationToken);
+                await stream.WritePayloadAsync(window.Run(source, sourceLayer, _source.PageOf(pages.Span, index), runs, run), cancellationToken);
             }
         }
 

@@ -30,9 +30,8 @@ internal static class ModelCheck
         string name = Path.GetFileName(folder);
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         using var checkpoint = Checkpoint.Open(folder);
-        var kernels = CudaModelRunner.KernelsOf(config, checkpoint, KvDataType.BFloat16);
+        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv: null);
         bool half = kernels.Compute == ComputeType.Float16;
-        kernels = kernels with { Kv = half ? KvDataType.Float16 : KvDataType.BFloat16 };
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
         var gpu = open(kernels);

@@ -54,9 +54,4 @@ using (var gpu = OpenGpu(new ModelKernels(ComputeType.BFloat16, ScriptedServe.Kv
 Console.WriteLine(failures == 0 ? "all checks passed" : $"{failures} checks failed");
 return failures == 0 ? 0 : Failed;
 
-static IGpu OpenGpu(ModelKernels kernels)
-{
-    var device = GpuDevice.Open(0);
-    var cache = new KernelCache(KernelCache.DefaultFolder(Environment.GetEnvironmentVariable), new NvrtcCompiler(), $"{device.Description.DriverVersion}");
-    return CudaGpu.Load(device, cache, kernels);
-}
+IGpu OpenGpu(ModelKernels kernels) => CudaGpu.Open(0, args[1..], kernels, Environment.GetEnvironmentVariable);

@@ -1,17 +1,47 @@
+using System.Collections.Concurrent;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
-/// <summary>KV pages in the memory of a GPU: <see cref="KvPool.PagePointer"/> gives addresses of the device, which the CPU cannot follow.</summary>
+/// <summary>
+/// KV pages in the memory of a GPU, zeros at first: <see cref="KvPool.PagePointer"/> gives addresses of the device, which the CPU cannot follow. Transports go through pinned buffers, by copies
+/// beside the computation. Dispose before the GPU, and after all staging areas are back.
+/// </summary>
 internal sealed unsafe class CudaKvPool : KvPool
 {
     private readonly IGpu _gpu;
     private readonly IGpuMemory _memory;
 
+    /// <summary>Where the GPU's work has written a layer's pages of a step, and where it has last moved whole pages.</summary>
+    private readonly List<IGpuMark> _written = [];
+    private readonly IGpuMark? _moved;
+    private readonly ConcurrentBag<Staging> _idle = [];
+
     /// <exception cref="Native.CudaException">The device has not as much memory.</exception>
     public CudaKvPool(IGpu gpu, KvLayout layout, int pages)
-        : base(layout, pages) => (_gpu, _memory) = (gpu, gpu.Allocate(layout.PageBytesAllLayers * pages));
+        : base(layout, pages)
+    {
+        (_gpu, _memory) = (gpu, gpu.Allocate(layout.PageBytesAllLayers * pages));
+        try
+        {
+            _moved = gpu.CreateMark();
+            for (var layer = 0; layer < layout.Layers; layer++)
+            {
+                _written.Add(gpu.CreateMark());
+            }
+
+            gpu.Clear(_memory);
+            gpu.Set(_moved);
+        }
+        catch
+        {
+            Dispose(true);
+            throw;
+        }
+    }
+
+    public override bool IsOnDevice => true;
 
     public override byte* PagePointer(int layer, int page) => (byte*)_memory.Value + Offset(layer, page);
 
@@ -23,9 +53,92 @@ internal sealed unsafe class CudaKvPool : KvPool
         {
             _gpu.Copy(_memory, Offset(layer, from), _memory, Offset(layer, to), Layout.PageBytes);
         }
+
+        // Whoever sends the page, or receives the rest of it, comes after.
+        _gpu.Set(_moved!);
     }
 
-    protected override void Dispose(bool disposing) => _memory.Dispose();
+    /// <summary>The work given to the GPU so far has a step's KV of the layer: staging that loads it waits for that, and for nothing after it.</summary>
+    public void LayerWritten(int layer) => _gpu.Set(_written[layer]);
+
+    public override PageStaging RentStaging() => _idle.TryTake(out var idle) ? idle : new Staging(this);
+
+    protected override void Dispose(bool disposing)
+    {
+        foreach (var staging in _idle)
+        {
+            staging.Free();
+        }
+
+        _idle.Clear();
+        _written.ForEach(mark => mark.Dispose());
+        _moved?.Dispose();
+        _memory.Dispose();
+    }
 
     private long Offset(int layer, int page) => ((long)layer * Pages + page) * Layout.PageBytes;
+
+    private sealed class Staging : PageStaging
+    {
+        private readonly CudaKvPool _pool;
+        private readonly IGpuMemory _places;
+        private readonly IGpuCopies _copies;
+
+        public Staging(CudaKvPool pool)
+            : base(pool.Layout, pool.StagedPages)
+        {
+            _pool = pool;
+            _places = pool._gpu.AllocatePinned((long)Pages * Layout.PageBytes);
+            try
+            {
+                _copies = pool._gpu.CreateCopies();
+            }
+            catch
+            {
+                _places.Dispose();
+                throw;
+            }
+        }
+
+        public override byte* PagePointer(int layer, int page) => (byte*)_places.Value + (long)page * Layout.PageBytes;
+
+        public override void Load(int layer, ReadOnlySpan<int> pages)
+        {
+            _copies.After(_pool._moved!);
+            _copies.After(_pool._written[layer]);
+            for (int place = 0, run; place < pages.Length; place += run)
+            {
+                run = 1;
+                while (place + run < pages.Length && pages[place + run] == pages[place] + run)
+                {
+                    run++;
+                }
+
+                _copies.Download(_pool._memory, _pool.Offset(layer, pages[place]), PagePointer(0, place), (long)run * Layout.PageBytes);
+            }
+
+            _copies.Wait();
+        }
+
+        public override void Store(int place, int layer, int page, int offset, int bytes)
+        {
+            _copies.After(_pool._moved!);
+            _copies.Upload(PagePointer(0, place) + offset, _pool._memory, _pool.Offset(layer, page) + offset, bytes);
+        }
+
+        public override void Settle() => _copies.Wait();
+
+        /// <summary>At the pool's end.</summary>
+        public void Free()
+        {
+            _copies.Dispose();
+            _places.Dispose();
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            Settle();
+            _pool._idle.Add(this);
+        }
+    }
 }

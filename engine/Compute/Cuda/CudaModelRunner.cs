@@ -49,29 +49,9 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
 
     public KvLayout Layout { get; }
 
-    /// <summary>The kernels that a model needs; computed before there is a GPU to compile them for.</summary>
-    /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model.</exception>
-    public static ModelKernels KernelsOf(DecoderConfig config, Checkpoint checkpoint, KvDataType kv)
-    {
-        if (config.Blocks.Any(block => block.Experts is not null))
-        {
-            throw new NotSupportedException("models of experts are not computed on CUDA yet (--device cpu computes them)");
-        }
+    public KvPool CreatePool(int pages, ulong epoch) => new CudaKvPool(_gpu, Layout, pages);
 
-        foreach (var (name, width) in (ReadOnlySpan<(string, int)>)[("hidden_size", config.Hidden), ("heads * head_dim", config.QuerySize), ("intermediate_size", config.FeedForward)])
-        {
-            if (width % 8 != 0)
-            {
-                throw new NotSupportedException($"{name} is {width}; the CUDA kernels need multiples of 8 (--device cpu computes any)");
-            }
-        }
-
-        string embedding = config.Names.In(checkpoint, config).Embedding + ".weight";
-        bool half = checkpoint.Matrix(embedding, config.VocabSize, config.Hidden).Type == WeightType.Float16;
-        return new ModelKernels(half ? ComputeType.Float16 : ComputeType.BFloat16, kv, config.HeadStride, config.GroupSize, config.Activation == Activation.GeluTanh);
-    }
-
-    /// <param name="gpu">Has the kernels of <see cref="KernelsOf"/>; taken over, also where this fails.</param>
+    /// <param name="gpu">Has the kernels of <see cref="CudaModelLoader.KernelsOf"/>; taken over, also where this fails.</param>
     public static CudaModelRunner Load(IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens)
     {
         CudaWeights? weights = null;
@@ -94,7 +74,7 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int wanted = _rules.Check(slices, pool, logits);
-        if (pool is not CudaKvPool)
+        if (pool is not CudaKvPool own)
         {
             throw new ArgumentException($"the pool is a {pool.GetType().Name}; this runner computes over a {nameof(CudaKvPool)}", nameof(pool));
         }
@@ -107,11 +87,11 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
 
         if (decodes)
         {
-            Decode(slices, pool);
+            Decode(slices, own);
         }
         else
         {
-            Compute(slices, pool, observer);
+            Compute(slices, own, observer);
         }
 
         if (wanted > 0)
@@ -145,7 +125,7 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
     }
 
     /// <summary>One token of each sequence: by a recorded step of the next larger size.</summary>
-    private void Decode(ReadOnlySpan<StepSlice> slices, KvPool pool)
+    private void Decode(ReadOnlySpan<StepSlice> slices, CudaKvPool pool)
     {
         int longest = 0;
         foreach (ref readonly var slice in slices)
@@ -163,7 +143,7 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
             () => _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Splits, _logits, layerDone: null));
     }
 
-    private void Compute(ReadOnlySpan<StepSlice> slices, KvPool pool, ILayerObserver? observer)
+    private void Compute(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ILayerObserver? observer)
     {
         _inputs.Place(slices);
         int splits = CudaStep.SplitsOf(_inputs.LongestDecode);
@@ -171,8 +151,8 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
         _ = ReserveLogits(_inputs.LogitRows);
         Action<int>? layerDone = observer is null ? null : layer =>
         {
-            // Whoever is told may read the pages at once.
-            _gpu.Wait();
+            // Given to the GPU, not yet computed: who is told loads the pages by way of a staging area, which waits for the mark.
+            pool.LayerWritten(layer);
             observer.LayerDone(layer);
         };
         _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, splits, _logits, layerDone);

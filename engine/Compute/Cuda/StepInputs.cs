@@ -17,6 +17,9 @@ internal record struct PrefillTile(int Slice, int Begin);
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
+    /// <summary>Seven arrays of ints, and one of slices, of four ints.</summary>
+    private const int IntArrays = 7 + 4;
+
     private readonly IGpu _gpu;
     private readonly int _maxRows;
     private readonly int _maxTiles;
@@ -30,11 +33,14 @@ internal sealed unsafe class StepInputs : IDisposable
     public StepInputs(IGpu gpu, int maxRows, int pageTokens, int group)
     {
         (_gpu, _maxRows, _pageTokens, _group) = (gpu, maxRows, pageTokens, group);
-        // Each slice ends with a tile that is not full.
-        _maxTiles = maxRows + (maxRows * group + StepKernels.PrefillRows - 1) / StepKernels.PrefillRows;
-        _maxPages = 4 * maxRows;
+        _maxTiles = MaxTiles(maxRows, group);
+        _maxPages = PagesAtFirst(maxRows);
         (_host, _device) = Allocate(_maxPages);
     }
+
+    /// <summary>Bytes on the device, until contexts are longer than <see cref="PagesAtFirst"/> have room for.</summary>
+    public static long BytesFor(int maxRows, int group) =>
+        IntArrays * (long)maxRows * sizeof(int) + (long)MaxTiles(maxRows, group) * sizeof(PrefillTile) + (long)PagesAtFirst(maxRows) * sizeof(int);
 
     /// <summary>Rows of all slices, of those of one token, and of those whose logits are wanted.</summary>
     public int Rows { get; private set; }
@@ -77,8 +83,7 @@ internal sealed unsafe class StepInputs : IDisposable
 
     public nint Pages => _device.Value + (nint)PagesOffset;
 
-    // Seven arrays of ints, one of slices (four ints).
-    private long TilesOffset => (7L + 4) * _maxRows * sizeof(int);
+    private long TilesOffset => IntArrays * (long)_maxRows * sizeof(int);
 
     private long PagesOffset => TilesOffset + (long)_maxTiles * sizeof(PrefillTile);
 
@@ -142,6 +147,11 @@ internal sealed unsafe class StepInputs : IDisposable
         _host.Dispose();
         _device.Dispose();
     }
+
+    // Each slice ends with a tile that is not full.
+    private static int MaxTiles(int maxRows, int group) => maxRows + (maxRows * group + StepKernels.PrefillRows - 1) / StepKernels.PrefillRows;
+
+    private static int PagesAtFirst(int maxRows) => 4 * maxRows;
 
     private int PagesOf(in StepSlice slice) => (slice.Position + slice.Count + _pageTokens - 1) / _pageTokens;
 

@@ -66,6 +66,20 @@ public sealed class EngineOptionsTests
     }
 
     [Theory]
+    [InlineData("", "cpu", null)]
+    [InlineData("--device cuda", "cuda:0", 0)]
+    [InlineData("--device cuda:07", "cuda:7", 7)]
+    public void A_device_is_the_CPU_or_a_GPU_by_its_number(string arguments, string device, int? ordinal)
+    {
+        var (options, errors) = Read(arguments + " --cuda-libs / --cuda-libs /tmp");
+        Assert.Empty(errors);
+        Assert.Equal((device, ordinal), (options!.Device, options.CudaOrdinal));
+        Assert.Equal(["/", "/tmp"], options.CudaLibraries);
+        Assert.StartsWith("--device 'cuda:x': a whole number from 0 to 999", Assert.Single(Read("--device cuda:x").Errors), StringComparison.Ordinal);
+        Assert.StartsWith("--cuda-libs '/no/such': there is no such folder", Assert.Single(Read("--cuda-libs /no/such").Errors), StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("", "/home/me", null, "/home/me/.cache/scriptedserve/weights")]
     [InlineData("", "/home/me", "/var/cache/me", "/var/cache/me/scriptedserve/weights")]
     [InlineData("", "/home/me", "not/rooted", "/home/me/.cache/scriptedserve/weights")]

@@ -121,7 +121,7 @@ public sealed class ProfileTests : IDisposable
         Assert.Empty(errors);
         var (profile, _) = ProfileOptions.Read(parsed, _ => null, new ConfigurationBuilder().Build());
         var runner = new SyntheticModelRunner(
-            SyntheticModel.Parse(options!.Model), options.PageTokens, options.Limits.MaxBatchTokens, _time.Advance, options.KvDataType);
+            SyntheticModel.Parse(options!.Model), options.PageTokens, options.Limits.MaxBatchTokens, _time.Advance, options.KvDataType!.Value);
         return Profiler.RunAsync(runner, options, profile!, _time);
     }
 

@@ -13,7 +13,7 @@ internal sealed class Rig : IAsyncDisposable
     public Rig(KvLayout? layout = null, int pages = 32, KvPool? pool = null, ulong epoch = 7, Func<KvEndpointOptions, KvEndpointOptions>? change = null, bool filled = true)
     {
         Pool = pool ?? SharedKvPool.Create(layout ?? Pools.Small, pages, epoch);
-        Pool = filled ? Pool.Filled(seed: 99) : Pool;
+        _ = filled ? (Pool is DeviceTestPool device ? device.Contents : Pool).Filled(seed: 99) : null;
         Options = new KvEndpointOptions
         {
             EngineId = "receiver",

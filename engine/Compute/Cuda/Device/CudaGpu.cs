@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
+using ScriptedServe.Engine.Compute.Cuda.Native;
 
 namespace ScriptedServe.Engine.Compute.Cuda.Device;
 
@@ -31,6 +32,22 @@ internal sealed unsafe class CudaGpu : IGpu
         }
     }
 
+    public string Architecture => _device.Description.Architecture;
+
+    /// <summary>Opens GPU <paramref name="ordinal"/> with a model's kernels, compiled or from the user's cache.</summary>
+    /// <param name="libraries">Folders in which the CUDA libraries are looked for first.</param>
+    /// <exception cref="CudaUnavailableException">A library or the device is missing, or cannot be used.</exception>
+    /// <exception cref="KernelCompilationException">The kernels do not compile for the device.</exception>
+    public static CudaGpu Open(int ordinal, IReadOnlyList<string> libraries, ModelKernels kernels, Func<string, string?> environment)
+    {
+        CudaLibraries.Load(new LibraryFinder("/", environment), libraries, [WantedLibrary.Driver, WantedLibrary.Nvrtc]);
+        var device = GpuDevice.Open(ordinal);
+        var cache = new KernelCache(KernelCache.DefaultFolder(environment), new NvrtcCompiler(), $"{device.Description.DriverVersion}");
+        return Load(device, cache, kernels);
+    }
+
+    public (long Free, long Total) MemoryInfo() => _device.MemoryInfo();
+
     public IGpuMemory Allocate(long bytes) => _device.Allocate(bytes);
 
     public IGpuMemory AllocatePinned(long bytes) => _device.AllocatePinned(bytes);
@@ -46,6 +63,14 @@ internal sealed unsafe class CudaGpu : IGpu
     public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes) =>
         _device.Copy(_stream, (GpuMemory)from, fromOffset, (GpuMemory)to, toOffset, bytes);
 
+    public void Clear(IGpuMemory memory) => _device.Clear(_stream, (GpuMemory)memory);
+
+    public IGpuCopies CreateCopies() => new GpuCopies(_device, _device.CreateStream());
+
+    public IGpuMark CreateMark() => _device.CreateEvent();
+
+    public void Set(IGpuMark mark) => _device.Record(_stream, (GpuEvent)mark);
+
     public void Wait() => _device.Wait(_stream);
 
     public IDisposable Capture(Action work) => _device.Capture(_stream, work);
@@ -58,4 +83,18 @@ internal sealed unsafe class CudaGpu : IGpu
         _stream.Dispose();
         _device.Dispose();
     }
+}
+
+/// <summary>Copies on a stream of their own, which it owns.</summary>
+internal sealed unsafe class GpuCopies(GpuDevice device, GpuStream stream) : IGpuCopies
+{
+    public void Upload(void* from, IGpuMemory to, long offset, long bytes) => device.Upload(stream, from, (GpuMemory)to, offset, bytes);
+
+    public void Download(IGpuMemory from, long offset, void* to, long bytes) => device.Download(stream, (GpuMemory)from, offset, to, bytes);
+
+    public void After(IGpuMark mark) => device.WaitFor(stream, (GpuEvent)mark);
+
+    public void Wait() => device.Wait(stream);
+
+    public void Dispose() => stream.Dispose();
 }

@@ -86,7 +86,7 @@ internal sealed class GpuStream(GpuContext context, nint value) : GpuHandle(cont
 }
 
 /// <summary>A point in a stream.</summary>
-internal sealed class GpuEvent(GpuContext context, nint value) : GpuHandle(context, value)
+internal sealed class GpuEvent(GpuContext context, nint value) : GpuHandle(context, value), IGpuMark
 {
     protected override int Release(nint value) => CudaDriver.cuEventDestroy(value);
 }

@@ -9,12 +9,37 @@ internal interface IGpuMemory : IDisposable
     long Bytes { get; }
 }
 
+/// <summary>A point in the work of a GPU, which can be set anew.</summary>
+internal interface IGpuMark : IDisposable;
+
+/// <summary>Copies in the order of a stream of their own. One caller at a time.</summary>
+internal unsafe interface IGpuCopies : IDisposable
+{
+    /// <summary><paramref name="from"/> is pinned and stays as it is until <see cref="Wait"/>.</summary>
+    void Upload(void* from, IGpuMemory to, long offset, long bytes);
+
+    /// <summary>There after <see cref="Wait"/>.</summary>
+    void Download(IGpuMemory from, long offset, void* to, long bytes);
+
+    /// <summary>What follows goes on when the GPU has come to where the mark was set last.</summary>
+    void After(IGpuMark mark);
+
+    /// <summary>Until all that was given has been done.</summary>
+    void Wait();
+}
+
 /// <summary>
 /// What computing a model asks of a GPU: memory, copies, and launches of the model's kernels, all in the order of one stream. The seam between the logic of steps and the driver:
 /// tests put an emulation of the kernels, or a recorder, in the driver's place. One caller at a time.
 /// </summary>
 internal unsafe interface IGpu : IDisposable
 {
+    /// <summary>As in sm_90.</summary>
+    string Architecture { get; }
+
+    /// <summary>Bytes of memory that are free now, and in all.</summary>
+    (long Free, long Total) MemoryInfo();
+
     /// <summary>Memory of unknown content.</summary>
     IGpuMemory Allocate(long bytes);
 
@@ -34,6 +59,17 @@ internal unsafe interface IGpu : IDisposable
     void Download(IGpuMemory from, long offset, void* to, long bytes);
 
     void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes);
+
+    /// <summary>Fills with zeros.</summary>
+    void Clear(IGpuMemory memory);
+
+    /// <summary>A stream of its own for copies beside this one's work; its caller may be another thread than this one's. Dispose of it before the GPU.</summary>
+    IGpuCopies CreateCopies();
+
+    IGpuMark CreateMark();
+
+    /// <summary>Sets a mark to the end of what was given so far. Not while recording.</summary>
+    void Set(IGpuMark mark);
 
     /// <summary>Until all that was given has been done.</summary>
     void Wait();

@@ -1,7 +1,6 @@
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda;
-using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.KvTransport;
 
@@ -20,8 +19,7 @@ internal static class CudaModels
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         config = config with { ContextLength = context ?? config.ContextLength };
         using var checkpoint = Checkpoint.Open(folder);
-        var kernels = CudaModelRunner.KernelsOf(config, checkpoint, KvDataType.Float32);
-        kernels = kernels with { Kv = kv ?? (kernels.Compute == ComputeType.BFloat16 ? KvDataType.BFloat16 : KvDataType.Float16) };
+        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv);
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
         return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens);

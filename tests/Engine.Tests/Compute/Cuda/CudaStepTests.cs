@@ -1,5 +1,6 @@
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Cuda;
+using ScriptedServe.Engine.Compute.Cuda.Native;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
@@ -78,8 +79,36 @@ public sealed class CudaStepTests : IDisposable
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
         runner.Forward([Chunk(0, 3, 0) with { WantsLogits = false }], pool, [], new Observer(_gpu));
-        string[] told = [.. _gpu.Log.Where(entry => entry.Split(' ')[0] is "rope_kv" or "wait" or "told" or "prefill_attention")];
-        Assert.Equal(["rope_kv 3,1,1", "wait", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "wait", "told 1", "prefill_attention 1,2,1", "wait"], told);
+        string[] told = [.. _gpu.Log.Where(entry => entry.Split(' ')[0] is "rope_kv" or "mark" or "wait" or "told" or "prefill_attention")];
+        Assert.Equal(["rope_kv 3,1,1", "mark 1", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "mark 2", "told 1", "prefill_attention 1,2,1", "wait"], told);
+    }
+
+    [Fact]
+    public void Staging_waits_for_the_layer_that_it_loads_and_for_no_other()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        int live = _gpu.Live, bytes = runner.Layout.PageBytes;
+        using (var staging = pool.RentStaging())
+        using (var second = pool.RentStaging())
+        {
+            _gpu.Log.Clear();
+            staging.Load(1, [4, 5, 6, 2]);
+            second.Store(3, layer: 0, page: 7, offset: 8, bytes: 16);
+            second.Settle();
+            Assert.Equal(
+                [
+                    "copies: after 0", "copies: after 2", $"copies: download {3 * bytes} from {(8 + 4) * bytes}", $"copies: download {bytes} from {(8 + 2) * bytes}", "copies: wait",
+                    "copies: after 0", $"copies: upload 16 to {7 * bytes + 8}", "copies: wait",
+                ],
+                _gpu.Log);
+        }
+
+        // Two areas of a buffer and a stream each are kept for the next ones.
+        pool.RentStaging().Dispose();
+        Assert.Equal(live + 4, _gpu.Live);
+        pool.Dispose();
+        Assert.Equal(live - 1 - 3, _gpu.Live);
     }
 
     [Fact]
@@ -89,7 +118,7 @@ public sealed class CudaStepTests : IDisposable
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
         pool.CopyPage(1, 2);
-        Assert.Equal(["copy", "copy"], _gpu.Log);
+        Assert.Equal(["copy", "copy", "mark 0"], _gpu.Log);
         Assert.Throws<ArgumentOutOfRangeException>(() => pool.CopyPage(1, 8));
     }
 
@@ -139,6 +168,33 @@ public sealed class CudaStepTests : IDisposable
         Assert.Contains(reason, error.Message, StringComparison.Ordinal);
         Assert.Contains("--device cpu", error.Message, StringComparison.Ordinal);
         Assert.Equal(0, _gpu.Calls);
+    }
+
+    [Theory]
+    [InlineData("llama31-bf16")]
+    [InlineData("gemma2-bf16")]
+    [InlineData("qwen2-bf16-sharded")]
+    [InlineData("qwen3-bf16")]
+    [InlineData("phi3-longrope-f32")]
+    public void Too_little_memory_is_told_before_any_is_taken(string name)
+    {
+        var options = new CudaRunnerOptions { PageTokens = CudaModels.PageTokens, MaxBatchTokens = 96, MaxSequences = 1, KvMemoryBytes = 1 << 20 };
+        long needed;
+        using (var gpu = new RecordingGpu())
+        {
+            using var runner = CudaModelLoader.Load(GoldenModels.Folder(name), options, _ => gpu);
+            needed = gpu.Allocated + options.KvMemoryBytes;
+        }
+
+        var full = new RecordingGpu { FreeBytes = needed - 1 };
+        var error = Assert.Throws<CudaUnavailableException>(() => CudaModelLoader.Load(GoldenModels.Folder(name), options, _ => full));
+        Assert.StartsWith($"the GPU has {needed - 1} bytes free of {1L << 41}, which is 1 too few", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--max-batch-tokens 96", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--kv-memory 1048576", error.Message, StringComparison.Ordinal);
+        Assert.True(full.Disposed && full.Calls == 0);
+        var enough = new RecordingGpu { FreeBytes = needed };
+        CudaModelLoader.Load(GoldenModels.Folder(name), options, _ => enough).Dispose();
+        Assert.Equal(0, enough.Live);
     }
 
     /// <summary>A step that needs more memory for everything, of which a call fails, and the same step again.</summary>

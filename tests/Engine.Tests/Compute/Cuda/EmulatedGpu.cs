@@ -6,7 +6,7 @@ namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
 /// <summary>
 /// A GPU that runs the real kernels in the emulation of tests/CudaKernels, each launch at once. A race, a read of memory that nobody has written or an access out of bounds throws. The
-/// emulation is one a process: one test class uses it.
+/// emulation is one a process, so that GPUs take turns.
 /// </summary>
 internal sealed unsafe class EmulatedGpu : IGpu
 {
@@ -15,7 +15,9 @@ internal sealed unsafe class EmulatedGpu : IGpu
     private readonly delegate* unmanaged<nint, void*, nuint, void> _write;
     private readonly delegate* unmanaged<byte*, nint> _kernel;
     private readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, void**, byte*> _launch;
+    private static readonly Lock Turn = new();
     private List<Action>? _captured;
+    private int _live;
 
     public EmulatedGpu(string folder)
     {
@@ -28,15 +30,22 @@ internal sealed unsafe class EmulatedGpu : IGpu
     }
 
     /// <summary>Allocations not yet returned.</summary>
-    public int Live { get; private set; }
+    public int Live => Volatile.Read(ref _live);
 
     public int Captures { get; private set; }
+
+    public string Architecture => "emulated";
+
+    public (long Free, long Total) MemoryInfo() => (1L << 30, 1L << 30);
 
     public IGpuMemory Allocate(long bytes)
     {
         fixed (byte* name = "device memory\0"u8)
         {
-            return new Memory(this, _allocate(name, (nuint)bytes), bytes);
+            lock (Turn)
+            {
+                return new Memory(this, _allocate(name, (nuint)bytes), bytes);
+            }
         }
     }
 
@@ -66,14 +75,20 @@ internal sealed unsafe class EmulatedGpu : IGpu
             return;
         }
 
-        var faults = Marshal.PtrToStringUTF8((nint)_launch(kernel, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)sharedBytes, arguments))!;
-        Assert.True(faults.Length == 0, faults);
+        lock (Turn)
+        {
+            var faults = Marshal.PtrToStringUTF8((nint)_launch(kernel, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)sharedBytes, arguments))!;
+            Assert.True(faults.Length == 0, faults);
+        }
     }
 
     public void Upload(void* from, IGpuMemory to, long offset, long bytes)
     {
         Assert.InRange(offset + bytes, 0, to.Bytes);
-        _write(to.Value + (nint)offset, from, (nuint)bytes);
+        lock (Turn)
+        {
+            _write(to.Value + (nint)offset, from, (nuint)bytes);
+        }
     }
 
     public void Download(IGpuMemory from, long offset, void* to, long bytes)
@@ -83,6 +98,27 @@ internal sealed unsafe class EmulatedGpu : IGpu
     }
 
     public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes) => Upload((void*)(from.Value + (nint)fromOffset), to, toOffset, bytes);
+
+    public void Clear(IGpuMemory memory)
+    {
+        // Left as it is: the emulation finds reads of what nobody has written.
+    }
+
+    public IGpuCopies CreateCopies()
+    {
+        Interlocked.Increment(ref _live);
+        return new Copies(this);
+    }
+
+    public IGpuMark CreateMark()
+    {
+        Interlocked.Increment(ref _live);
+        return new Mark(this);
+    }
+
+    public void Set(IGpuMark mark)
+    {
+    }
 
     public void Wait()
     {
@@ -123,6 +159,28 @@ internal sealed unsafe class EmulatedGpu : IGpu
         }
     }
 
+    private sealed class Mark(EmulatedGpu gpu) : IGpuMark
+    {
+        public void Dispose() => Interlocked.Decrement(ref gpu._live);
+    }
+
+    private sealed class Copies(EmulatedGpu gpu) : IGpuCopies
+    {
+        public void Upload(void* from, IGpuMemory to, long offset, long bytes) => gpu.Upload(from, to, offset, bytes);
+
+        public void Download(IGpuMemory from, long offset, void* to, long bytes) => gpu.Download(from, offset, to, bytes);
+
+        public void After(IGpuMark mark)
+        {
+        }
+
+        public void Wait()
+        {
+        }
+
+        public void Dispose() => Interlocked.Decrement(ref gpu._live);
+    }
+
     private sealed class Graph(List<Action> launches) : IDisposable
     {
         public List<Action> Launches { get; } = launches;
@@ -138,7 +196,7 @@ internal sealed unsafe class EmulatedGpu : IGpu
         public Memory(EmulatedGpu gpu, nint value, long bytes)
         {
             (_gpu, _value, Bytes) = (gpu, value, bytes);
-            gpu.Live++;
+            Interlocked.Increment(ref gpu._live);
         }
 
         public nint Value => _value != 0 ? _value : throw new ObjectDisposedException(nameof(Memory));
@@ -149,9 +207,13 @@ internal sealed unsafe class EmulatedGpu : IGpu
         {
             if (_value != 0)
             {
-                _gpu._free(_value);
+                lock (Turn)
+                {
+                    _gpu._free(_value);
+                }
+
                 _value = 0;
-                _gpu.Live--;
+                Interlocked.Decrement(ref _gpu._live);
             }
         }
     }

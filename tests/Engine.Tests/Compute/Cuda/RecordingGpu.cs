@@ -9,6 +9,7 @@ internal sealed unsafe class RecordingGpu : IGpu
     private readonly List<string> _kernels = [];
     private bool _capturing;
     private int _calls;
+    private int _marks;
 
     /// <summary>What was asked for, in order: "kernel grid" for launches ("+" in front while capturing), and the names of the other calls.</summary>
     public List<string> Log { get; } = [];
@@ -23,13 +24,27 @@ internal sealed unsafe class RecordingGpu : IGpu
 
     public int Calls => _calls;
 
+    public string Architecture => "recorder";
+
+    public long FreeBytes { get; init; } = 1L << 40;
+
+    /// <summary>Bytes of the device given out so far.</summary>
+    public long Allocated { get; private set; }
+
+    public (long Free, long Total) MemoryInfo() => (FreeBytes, 1L << 41);
+
     public IGpuMemory Allocate(long bytes)
+    {
+        Count();
+        Allocated += bytes;
+        return new Memory(this, bytes);
+    }
+
+    public IGpuMemory AllocatePinned(long bytes)
     {
         Count();
         return new Memory(this, bytes);
     }
-
-    public IGpuMemory AllocatePinned(long bytes) => Allocate(bytes);
 
     public nint Kernel(string name, int sharedBytes)
     {
@@ -62,6 +77,30 @@ internal sealed unsafe class RecordingGpu : IGpu
     {
         Count();
         Log.Add("copy");
+    }
+
+    public void Clear(IGpuMemory memory)
+    {
+        Count();
+        Log.Add("clear");
+    }
+
+    public IGpuCopies CreateCopies()
+    {
+        Count();
+        return new Copies(this);
+    }
+
+    public IGpuMark CreateMark()
+    {
+        Count();
+        return new Mark(this);
+    }
+
+    public void Set(IGpuMark mark)
+    {
+        Count();
+        Log.Add($"mark {((Mark)mark).Number}");
     }
 
     public void Wait()
@@ -100,6 +139,40 @@ internal sealed unsafe class RecordingGpu : IGpu
         {
             throw new InvalidOperationException("the GPU fails");
         }
+    }
+
+    private sealed class Mark : IGpuMark
+    {
+        private readonly RecordingGpu _gpu;
+
+        public Mark(RecordingGpu gpu)
+        {
+            (_gpu, Number) = (gpu, gpu._marks++);
+            gpu.Live++;
+        }
+
+        /// <summary>In the order in which they were made.</summary>
+        public int Number { get; }
+
+        public void Dispose() => _gpu.Live--;
+    }
+
+    /// <summary>What it is asked for is in the GPU's log, with "copies:" in front.</summary>
+    private sealed class Copies : IGpuCopies
+    {
+        private readonly RecordingGpu _gpu;
+
+        public Copies(RecordingGpu gpu) => (_gpu = gpu).Live++;
+
+        public void Upload(void* from, IGpuMemory to, long offset, long bytes) => _gpu.Log.Add($"copies: upload {bytes} to {offset}");
+
+        public void Download(IGpuMemory from, long offset, void* to, long bytes) => _gpu.Log.Add($"copies: download {bytes} from {offset}");
+
+        public void After(IGpuMark mark) => _gpu.Log.Add($"copies: after {((Mark)mark).Number}");
+
+        public void Wait() => _gpu.Log.Add("copies: wait");
+
+        public void Dispose() => _gpu.Live--;
     }
 
     private sealed class Graph : IDisposable

@@ -1,0 +1,94 @@
+using System.Globalization;
+using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
+using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.KvTransport;
+
+namespace ScriptedServe.Engine.Compute.Cuda;
+
+/// <summary>From a model folder to a runner: everything that can be refused is refused before the GPU's memory is touched.</summary>
+internal static class CudaModelLoader
+{
+    /// <param name="open">Opens the GPU with the model's kernels; the runner owns it.</param>
+    /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
+    /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
+    /// <exception cref="CudaUnavailableException">The GPU has too little memory.</exception>
+    public static CudaModelRunner Load(string folder, CudaRunnerOptions options, Func<ModelKernels, IGpu> open)
+    {
+        using var opened = ModelFolder.Open(folder, options.MaxContextTokens);
+        var kernels = KernelsOf(opened.Config, opened.Checkpoint, options.KvDataType, options.Weights);
+        var gpu = open(kernels);
+        KvLayout layout;
+        try
+        {
+            layout = LayoutOf(opened, kernels, gpu.Architecture, options.PageTokens);
+            CheckMemory(gpu, opened.Config, layout, options);
+        }
+        catch
+        {
+            gpu.Dispose();
+            throw;
+        }
+
+        return CudaModelRunner.Load(gpu, opened.Description, layout, opened.Config, opened.Checkpoint, kernels, options.MaxBatchTokens);
+    }
+
+    /// <summary>The kernels that a model needs; known before there is a GPU to compile them for.</summary>
+    /// <param name="kv">Null: the compute type.</param>
+    /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
+    public static ModelKernels KernelsOf(DecoderConfig config, Checkpoint checkpoint, KvDataType? kv, WeightFormat weights = WeightFormat.Auto)
+    {
+        if (weights is not (WeightFormat.Auto or WeightFormat.BFloat16))
+        {
+            throw new NotSupportedException($"--weights {weights.ToString().ToLowerInvariant()}: the CUDA kernels have weights of 16 bits, auto or bf16 (--device cpu has all)");
+        }
+
+        if (config.Blocks.Any(block => block.Experts is not null))
+        {
+            throw new NotSupportedException("models of experts are not computed on CUDA yet (--device cpu computes them)");
+        }
+
+        foreach (var (name, width) in (ReadOnlySpan<(string, int)>)[("hidden_size", config.Hidden), ("heads * head_dim", config.QuerySize), ("intermediate_size", config.FeedForward)])
+        {
+            if (width % 8 != 0)
+            {
+                throw new NotSupportedException($"{name} is {width}; the CUDA kernels need multiples of 8 (--device cpu computes any)");
+            }
+        }
+
+        string embedding = config.Names.In(checkpoint, config).Embedding + ".weight";
+        bool half = weights == WeightFormat.Auto && checkpoint.Matrix(embedding, config.VocabSize, config.Hidden).Type == WeightType.Float16;
+        return new ModelKernels(
+            half ? ComputeType.Float16 : ComputeType.BFloat16,
+            kv ?? (half ? KvDataType.Float16 : KvDataType.BFloat16),
+            config.HeadStride,
+            config.GroupSize,
+            config.Activation == Activation.GeluTanh);
+    }
+
+    /// <summary>
+    /// KV has other bits where other arithmetic made it, so the model's name says which: KV of the CPU, of another compute type or of another architecture's tensor cores is refused, not
+    /// mixed with.
+    /// </summary>
+    private static KvLayout LayoutOf(ModelFolder opened, ModelKernels kernels, string architecture, int pageTokens) => new(
+        $"{opened.Description.Id}-{opened.Identity}-{architecture}-{(kernels.Compute == ComputeType.Float16 ? "f16" : "bf16")}",
+        opened.Config.Layers,
+        opened.Config.KvHeads,
+        opened.Config.HeadStride,
+        pageTokens,
+        kernels.Kv);
+
+    private static void CheckMemory(IGpu gpu, DecoderConfig config, KvLayout layout, CudaRunnerOptions options)
+    {
+        var (free, total) = gpu.MemoryInfo();
+        long weights = CudaMemory.Weights(config), step = CudaMemory.Step(config, layout, options.MaxBatchTokens, options.MaxSequences);
+        long missing = weights + step + options.KvMemoryBytes - free;
+        if (missing > 0)
+        {
+            throw new CudaUnavailableException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"the GPU has {free} bytes free of {total}, which is {missing} too few: the weights take {weights}, a step of --max-batch-tokens {options.MaxBatchTokens} takes {step}, the KV pool of --kv-memory {options.KvMemoryBytes}"));
+        }
+    }
+}
