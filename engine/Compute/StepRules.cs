@@ -11,6 +11,15 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
     /// <exception cref="ArgumentException">See <see cref="CpuModelRunner.Forward"/>.</exception>
     public int Check(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<float> logits)
     {
+        int logitRows = Check(slices, pool);
+        return logits.Length == (long)logitRows * model.VocabSize
+            ? logitRows
+            : throw new ArgumentException($"logits has {logits.Length} elements; {logitRows} slices want {model.VocabSize} each", nameof(logits));
+    }
+
+    /// <summary>The same without logits.</summary>
+    public int Check(ReadOnlySpan<StepSlice> slices, KvPool pool)
+    {
         ArgumentNullException.ThrowIfNull(pool);
         if (pool.Layout != layout)
         {
@@ -41,9 +50,7 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
             throw new ArgumentException($"the step has {tokens} tokens; {limit} is {maxBatchTokens}", nameof(slices));
         }
 
-        return logits.Length == (long)logitRows * model.VocabSize
-            ? logitRows
-            : throw new ArgumentException($"logits has {logits.Length} elements; {logitRows} slices want {model.VocabSize} each", nameof(logits));
+        return logitRows;
     }
 
     private void CheckSlice(int index, in StepSlice slice, int poolPages)

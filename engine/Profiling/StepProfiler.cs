@@ -1,5 +1,6 @@
 using ScriptedServe.Contracts;
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Sampling;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Profiling;
@@ -9,6 +10,8 @@ namespace ScriptedServe.Engine.Profiling;
 /// </summary>
 internal sealed class StepProfiler(IModelRunner runner, KvPool pool, BudgetedTimer timer, TimeProvider time, List<string> skipped)
 {
+    private static readonly SamplingParameters s_greedy = new() { Temperature = 0 };
+
     private readonly int[] _allPages = [.. Enumerable.Range(0, pool.Pages)];
     private float[] _logits = [];
 
@@ -49,8 +52,18 @@ internal sealed class StepProfiler(IModelRunner runner, KvPool pool, BudgetedTim
             _logits = new float[wanted];
         }
 
+        var choices = slices.Select(slice => new TokenChoice(slice, s_greedy, null, 0, slice.Position + slice.Count)).ToArray();
         var started = time.GetTimestamp();
-        runner.Forward(slices, pool, _logits.AsSpan(0, wanted), null);
+        if (runner is ISamplingRunner chooser)
+        {
+            // As the engine runs it: the logits stay where they are.
+            chooser.Forward(slices, pool, choices, null);
+        }
+        else
+        {
+            runner.Forward(slices, pool, _logits.AsSpan(0, wanted), null);
+        }
+
         return time.GetElapsedTime(started);
     }
 

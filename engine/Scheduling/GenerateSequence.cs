@@ -1,4 +1,5 @@
 using ScriptedServe.Contracts.V1;
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Kv;
 using ScriptedServe.Engine.Sampling;
 
@@ -47,17 +48,23 @@ public sealed class GenerateSequence(
 
     public override bool IsPaused => !Output.HasRoom;
 
+    /// <summary>How the next token is to be chosen, where the runner does that.</summary>
+    public TokenChoice NextChoice => new(this, Sampling, _counts, Generated, Tokens.Count);
+
     /// <summary>Chooses the next token, appends it and emits it.</summary>
     /// <returns>True if that was the last one.</returns>
     /// <exception cref="NonFiniteLogitsException">The logits are damaged; nothing was emitted.</exception>
-    public bool Append(ReadOnlySpan<float> logits, Sampler sampler)
+    public bool Append(ReadOnlySpan<float> logits, Sampler sampler) => Append(sampler.Sample(logits, Sampling, _counts, Generated, Tokens.Count));
+
+    /// <summary>Appends a chosen token and emits it.</summary>
+    /// <returns>True if that was the last one.</returns>
+    public bool Append(SampledToken sampled)
     {
         if (!HasEmitted)
         {
             Reserve();
         }
 
-        var sampled = sampler.Sample(logits, Sampling, _counts, Generated, Tokens.Count);
         Tokens.Add(sampled.Token);
         _counts?.AddGenerated(sampled.Token);
         MarkPrefilled();

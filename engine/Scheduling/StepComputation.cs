@@ -22,7 +22,9 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
     private readonly Sampler _sampler = new(runner.Model.VocabSize);
     private readonly LayerSends _sends = new();
     private readonly int _vocab = runner.Model.VocabSize;
+    private readonly ISamplingRunner? _chooser = runner as ISamplingRunner;
     private float[] _logits = [];
+    private TokenChoice[] _choices = [];
 
     public StepStatistics Statistics { get; } = new();
 
@@ -48,7 +50,7 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
         {
             if (slices[index].WantsLogits)
             {
-                Sample((GenerateSequence)scheduler.Planned[index], _logits.AsSpan(row++ * _vocab, _vocab));
+                Sample((GenerateSequence)scheduler.Planned[index], row++);
             }
         }
 
@@ -59,12 +61,19 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
     {
         try
         {
+            var observer = _sends.Take(scheduler.Planned) ? _sends : null;
+            if (_chooser is not null)
+            {
+                _chooser.Forward(slices, pool, Choices(slices, rows), observer);
+                return true;
+            }
+
             if (_logits.Length < rows * _vocab)
             {
                 _logits = new float[rows * _vocab];
             }
 
-            runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), _sends.Take(scheduler.Planned) ? _sends : null);
+            runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), observer);
             return true;
         }
         catch (Exception e)
@@ -77,6 +86,25 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
 
             return false;
         }
+    }
+
+    private ReadOnlySpan<TokenChoice> Choices(ReadOnlySpan<StepSlice> slices, int rows)
+    {
+        if (_choices.Length < rows)
+        {
+            _choices = new TokenChoice[rows];
+        }
+
+        var row = 0;
+        for (var index = 0; index < slices.Length; index++)
+        {
+            if (slices[index].WantsLogits)
+            {
+                _choices[row++] = ((GenerateSequence)scheduler.Planned[index]).NextChoice;
+            }
+        }
+
+        return _choices.AsSpan(0, rows);
     }
 
     private (int Computed, int Decoded) MarkComputed()
@@ -101,11 +129,12 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
         return (computed, decoded);
     }
 
-    private void Sample(GenerateSequence sequence, ReadOnlySpan<float> logits)
+    /// <param name="row">Among the slices that want logits.</param>
+    private void Sample(GenerateSequence sequence, int row)
     {
         try
         {
-            if (sequence.Append(logits, _sampler))
+            if (_chooser is null ? sequence.Append(_logits.AsSpan(row * _vocab, _vocab), _sampler) : sequence.Append(_chooser.Chosen(row)))
             {
                 outcomes.Finished(sequence, sequence.Last!);
             }

@@ -1,5 +1,6 @@
 // Attention over pages, by decoding and by prefill, against its definition; and that a token's result does not depend on what is computed beside it.
 #include "Check.h"
+#include "PagedDecode.cu"
 #include "PrefillAttention.cu"
 
 #include <algorithm>
@@ -91,33 +92,42 @@ template <typename T, typename KV, int HeadStride, int Group> struct Scene {
     }
 };
 
-/// Decodes one token for each sequence of `chosen` and returns [chosen, heads * headDim].
+/// A token at the end of the first `length` tokens of a sequence, whose queries are row `queryRow` of the scene. A length of 0 is padding.
+struct Decoded { int sequence, length, queryRow; };
+
+/// Decodes tokens and returns [chosen, heads * headDim].
 template <typename T, typename KV, int HeadStride, int Group>
-std::vector<T> decode(const Scene<T, KV, HeadStride, Group>& scene, const std::vector<int>& chosen, int moreSplits) {
-    int rows = int(chosen.size()), longest = 1, heads = scene.heads();
-    std::vector<int> lengths, begins;
+std::vector<T> decode(const Scene<T, KV, HeadStride, Group>& scene, const std::vector<Decoded>& chosen, int morePadding) {
+    constexpr int Tokens = unit_tokens(HeadStride);
+    int rows = int(chosen.size()), heads = scene.heads();
+    std::vector<int> lengths, begins, unitBegins;
+    std::vector<DecodeUnit> units;
     std::vector<T> queries;
-    for (int s : chosen) {
-        lengths.push_back(s < 0 ? 0 : scene.lengths[size_t(s)]);
-        begins.push_back(s < 0 ? 0 : scene.pageBegins[size_t(s)]);
-        longest = std::max(longest, lengths.back());
-        auto from = scene.queries.begin() + long(std::max(s, 0)) * heads * HeadStride;
+    for (const auto& own : chosen) {
+        lengths.push_back(own.length);
+        begins.push_back(scene.pageBegins[size_t(own.sequence)]);
+        unitBegins.push_back(int(units.size()));
+        for (int unit = 0; unit * Tokens < own.length; unit++) {
+            units.push_back({int(lengths.size()) - 1, unit});
+        }
+        auto from = scene.queries.begin() + long(own.queryRow) * heads * HeadStride;
         queries.insert(queries.end(), from, from + heads * HeadStride);
     }
-    int splits = (longest + SplitTokens - 1) / SplitTokens + moreSplits;
+    units.insert(units.end(), size_t(morePadding), {-1, 0});
     DeviceArray<KV> pool("pool", scene.pool);
     DeviceArray<T> queryArray("queries", queries), outputs("outputs", size_t(rows * heads * scene.shape.headDim));
-    DeviceArray<int> lengthArray("lengths", lengths), beginArray("page begins", begins), pages("pages", scene.pages);
-    DeviceArray<float> sums("sums", size_t(rows * heads * splits * HeadStride)), extremes("extremes", size_t(rows * heads * splits * 2));
+    DeviceArray<int> lengthArray("lengths", lengths), beginArray("page begins", begins), unitBeginArray("unit begins", unitBegins), pages("pages", scene.pages);
+    DeviceArray<DecodeUnit> unitArray("units", units);
+    DeviceArray<float> sums("sums", units.size() * size_t(heads * HeadStride)), extremes("extremes", units.size() * size_t(heads * 2));
     LayerPages<KV> layer = {pool.get(), scene.pageElements, scene.shape.pageTokens, scene.shape.kvHeads};
-    PagedRows paged = {lengthArray.get(), beginArray.get(), pages.get()};
-    launch_in_all_orders(
-        "paged_decode", {unsigned(splits), unsigned(scene.shape.kvHeads * ((Group + 7) / 8)), unsigned(rows)}, {DecodeWarps * 32}, unsigned(decode_shared_bytes(HeadStride)), sums,
-        [&] {
-            paged_decode<T, KV, HeadStride, Group>(sums.get(), extremes.get(), queryArray.get(), layer, paged, scene.shape.window, scene.scale, scene.shape.softCap);
-        });
-    launch_in_all_orders("combine_splits", {unsigned(heads), unsigned(rows)}, {64}, 0, outputs, [&] {
-        combine_splits<T>(outputs.get(), sums.get(), extremes.get(), lengthArray.get(), splits, scene.shape.window, scene.shape.headDim, HeadStride);
+    PagedRows paged = {lengthArray.get(), beginArray.get(), unitBeginArray.get(), pages.get()};
+    dim3 grid = {unsigned(units.size()), unsigned(scene.shape.kvHeads * ((Group + DecodeHeads - 1) / DecodeHeads))};
+    launch_in_all_orders("paged_decode", grid, {32}, unsigned(unit_shared_bytes(HeadStride)), sums, [&] {
+        paged_decode<T, KV, HeadStride, Group>(
+            sums.get(), extremes.get(), queryArray.get(), layer, unitArray.get(), paged, scene.shape.window, scene.scale, scene.shape.softCap);
+    });
+    launch_in_all_orders("combine_units", {unsigned(heads), unsigned(rows)}, {64}, 0, outputs, [&] {
+        combine_units<T>(outputs.get(), sums.get(), extremes.get(), paged, scene.shape.window, scene.shape.headDim, HeadStride);
     });
     return outputs.copy();
 }
@@ -147,7 +157,7 @@ std::vector<T> prefill(const Scene<T, KV, HeadStride, Group>& scene, const std::
     DeviceArray<int> pages("pages", scene.pages);
     LayerPages<KV> layer = {pool.get(), scene.pageElements, scene.shape.pageTokens, scene.shape.kvHeads};
     launch_in_all_orders(
-        "prefill_attention", {unsigned(tiles.size()), unsigned(scene.shape.kvHeads)}, {PrefillWarps * 32}, unsigned(prefill_shared_bytes(HeadStride)), outputs, [&] {
+        "prefill_attention", {unsigned(tiles.size()), unsigned(scene.shape.kvHeads)}, {PrefillWarps * 32}, unsigned(unit_shared_bytes(HeadStride)), outputs, [&] {
             prefill_attention<T, KV, HeadStride, Group>(
                 outputs.get(), queryArray.get(), layer, sliceArray.get(), tileArray.get(), pages.get(), scene.shape.headDim, scene.shape.window, scene.scale, scene.shape.softCap);
         });
@@ -160,9 +170,11 @@ template <typename T> bool same_bits(const std::vector<T>& a, size_t aBegin, con
 
 template <typename T, typename KV, int HeadStride, int Group> void check_decode(uint64_t seed, Shape shape) {
     Random random(seed);
-    std::vector<int> lengths = {1, random.between(2, 40), random.between(SplitTokens - 20, SplitTokens + 20), random.between(SplitTokens * 2, SplitTokens * 3)};
+    constexpr int Tokens = unit_tokens(HeadStride);
+    std::vector<int> lengths = {1, random.between(2, 40), random.between(Tokens - 20, Tokens + 20), random.between(Tokens * 3, Tokens * 5)};
     Scene<T, KV, HeadStride, Group> scene(random, shape, lengths, int(lengths.size()));
-    auto results = decode(scene, {0, 1, 2, 3}, 0);
+    auto whole = [&](int sequence) { return Decoded{sequence, lengths[size_t(sequence)], sequence}; };
+    auto results = decode(scene, {whole(0), whole(1), whole(2), whole(3)}, 0);
     std::vector<double> expected;
     for (size_t s = 0; s < lengths.size(); s++) {
         auto row = scene.oracle(int(s), s, lengths[s]);
@@ -172,7 +184,7 @@ template <typename T, typename KV, int HeadStride, int Group> void check_decode(
 
     // Alone, among others in another order, beside padding, in a grid made for longer contexts.
     size_t width = size_t(scene.heads() * shape.headDim);
-    auto alone = decode(scene, {2}, 0), mixed = decode(scene, {-1, 3, 2, -1, 0}, 3);
+    auto alone = decode(scene, {whole(2)}, 0), mixed = decode(scene, {{0, 0, 0}, whole(3), whole(2), {0, 0, 0}, whole(0)}, 3);
     check(same_bits(alone, 0, results, 2 * width, width) && same_bits(mixed, 2 * width, results, 2 * width, width) && same_bits(mixed, width, results, 3 * width, width),
         "a token's attention depends on the batch");
     for (size_t i = 0; i < width; i++) {
@@ -198,6 +210,11 @@ template <typename T, typename KV, int HeadStride, int Group> void check_prefill
     check(same_bits(first, size_t(other) * width, whole, 0, size_t(before) * width) && same_bits(rest, 0, whole, size_t(before) * width, size_t(length - before) * width),
         "a token's attention depends on how its prompt was cut");
     auto last = scene.oracle(length, 1, other);
+    // Decoded one by one.
+    for (int t : {0, before, length - 1}) {
+        auto decoded = decode(scene, {{0, t + 1, t}}, 0);
+        check(same_bits(decoded, 0, whole, size_t(t) * width, width), "a token's attention depends on whether it is decoded or part of a prompt");
+    }
     check_close("a chunk of one token", numbers_of(std::vector<T>(rest.end() - long(width), rest.end())), last, 2 * rounding<T>());
 }
 

@@ -4,10 +4,13 @@
 
 #include "Activate.cu"
 #include "Embed.cu"
+#include "PagedDecode.cu"
 #include "PrefillAttention.cu"
 #include "RmsNorm.cu"
 #include "Rope.cu"
+#include "Sample.cu"
 #include "SkinnyGemm.cu"
+#include "WideGemm.cu"
 
 #include <cstdlib>
 #include <string>
@@ -32,11 +35,15 @@ template <auto Kernel> __attribute__((no_sanitize_thread)) void thunk(void** arg
 struct Entry { const char* name; Thunk thunk; };
 
 #define TYPE(T) \
-    {"embed<" #T ">", thunk<embed<T>>}, {"add_rms_norm<" #T ", float>", thunk<add_rms_norm<T, float>>}, {"combine_splits<" #T ">", thunk<combine_splits<T>>}, \
+    {"embed<" #T ">", thunk<embed<T>>}, {"add_rms_norm<" #T ", float>", thunk<add_rms_norm<T, float>>}, {"combine_units<" #T ">", thunk<combine_units<T>>}, \
     {"rope_kv<" #T ", " #T ">", thunk<rope_kv<T, T>>}, {"activate_multiply<" #T ", Silu>", thunk<activate_multiply<T, Silu>>}, \
     {"activate_multiply<" #T ", GeluTanh>", thunk<activate_multiply<T, GeluTanh>>}, \
     {"skinny_gemm<" #T ", " #T ", 1>", thunk<skinny_gemm<T, T, 1>>}, {"skinny_gemm<" #T ", " #T ", 2>", thunk<skinny_gemm<T, T, 2>>}, \
-    {"skinny_gemm<" #T ", float, 1>", thunk<skinny_gemm<T, float, 1>>}, {"skinny_gemm<" #T ", float, 2>", thunk<skinny_gemm<T, float, 2>>}
+    {"skinny_gemm<" #T ", float, 1>", thunk<skinny_gemm<T, float, 1>>}, {"skinny_gemm<" #T ", float, 2>", thunk<skinny_gemm<T, float, 2>>}, \
+    {"wide_gemm<" #T ", " #T ", 64, false>", thunk<wide_gemm<T, T, 64, false>>}, {"wide_gemm<" #T ", float, 64, false>", thunk<wide_gemm<T, float, 64, false>>}, \
+    {"wide_gemm<" #T ", " #T ", 128, false>", thunk<wide_gemm<T, T, 128, false>>}, {"wide_gemm<" #T ", float, 128, false>", thunk<wide_gemm<T, float, 128, false>>}, \
+    {"wide_gemm<" #T ", float, 64, true>", thunk<wide_gemm<T, float, 64, true>>}, {"wide_gemm<" #T ", float, 128, true>", thunk<wide_gemm<T, float, 128, true>>}, \
+    {"add_chains<" #T ", " #T ">", thunk<add_chains<T, T>>}, {"add_chains<" #T ", float>", thunk<add_chains<T, float>>}
 #define SHAPE(T, KV, STRIDE, GROUP) \
     {"paged_decode<" #T ", " #KV ", " #STRIDE ", " #GROUP ">", thunk<paged_decode<T, KV, STRIDE, GROUP>>}, \
     {"prefill_attention<" #T ", " #KV ", " #STRIDE ", " #GROUP ">", thunk<prefill_attention<T, KV, STRIDE, GROUP>>}
@@ -44,7 +51,7 @@ struct Entry { const char* name; Thunk thunk; };
 std::string g_faults;
 
 const Entry Kernels[] = {
-    {"rope_angles", thunk<rope_angles>}, {"soft_cap", thunk<soft_cap>}, TYPE(bf16), TYPE(f16),
+    {"rope_angles", thunk<rope_angles>}, {"soft_cap", thunk<soft_cap>}, {"adjust_scores", thunk<adjust_scores>}, {"sample_tokens", thunk<sample_tokens>}, TYPE(bf16), TYPE(f16),
     {"rope_kv<bf16, float>", thunk<rope_kv<bf16, float>>},
     SHAPE(bf16, bf16, 16, 3), SHAPE(bf16, float, 16, 3), SHAPE(bf16, bf16, 16, 1), SHAPE(bf16, bf16, 32, 2), SHAPE(f16, f16, 8, 3), SHAPE(f16, f16, 16, 3), SHAPE(f16, f16, 48, 2),
 };

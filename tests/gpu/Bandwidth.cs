@@ -26,7 +26,7 @@ internal static class Bandwidth
         {
             var kernel = rows <= 8 ? kernels.ProductsOfEight.Floats : kernels.ProductsOfSixteen.Floats;
             double rate = bytes / Best(gpu, time, () => gpu.Call(
-                kernel, new Extent(Outputs / StepKernels.GemmOutputs),
+                kernel, new Extent(Outputs / 16),
                 KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(weights), KernelArgument.Pointer(null), rows, Inputs, Outputs));
             yield return string.Create(CultureInfo.InvariantCulture, $"product of {rows} rows: {rate / 1e9:F0} GB/s of weights, {100 * rate / copy:F0}% of the copy");
         }

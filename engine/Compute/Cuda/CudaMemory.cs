@@ -19,13 +19,13 @@ internal static class CudaMemory
         return config.Layers * ((matrices + biases) * ElementBytes + norms * FloatBytes) + embeddings * ElementBytes + hidden * FloatBytes;
     }
 
-    /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/> and the logits take; contexts of more than a few hundred tokens grow it by what their splits leave between the kernels.</summary>
-    public static long Step(DecoderConfig config, KvLayout layout, int maxRows, int logitRows)
+    /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/> and the logits take; contexts that decode grow it later by what their units leave between the kernels.</summary>
+    public static long Step(DecoderConfig config, KvLayout layout, int maxRows, int logitRows, int multiprocessors)
     {
         long ropes = config.Blocks.Select(block => block.Rope).Distinct().Sum(rope => rope.Frequencies.Count * (2L * sizeof(double) + maxRows * 2 * FloatBytes));
         long row = 2 * config.Hidden * FloatBytes
             + (config.Hidden + config.QuerySize + 2L * config.KvSize + (long)config.Heads * config.HeadStride + config.QuerySize + 3L * config.FeedForward) * ElementBytes
             + (long)config.Heads * (config.HeadStride + 2) * FloatBytes;
-        return ropes + maxRows * row + StepInputs.BytesFor(maxRows, config.GroupSize) + (long)logitRows * config.VocabSize * FloatBytes;
+        return ropes + maxRows * row + StepInputs.BytesFor(maxRows, config.GroupSize) + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + (long)logitRows * config.VocabSize * FloatBytes + CudaSampler.BytesFor(logitRows, config.VocabSize);
     }
 }

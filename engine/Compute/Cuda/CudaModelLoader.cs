@@ -82,7 +82,7 @@ internal static class CudaModelLoader
     private static void CheckMemory(IGpu gpu, DecoderConfig config, KvLayout layout, CudaRunnerOptions options)
     {
         var (free, total) = gpu.MemoryInfo();
-        long weights = CudaMemory.Weights(config), step = CudaMemory.Step(config, layout, options.MaxBatchTokens, options.MaxSequences);
+        long weights = CudaMemory.Weights(config), step = CudaMemory.Step(config, layout, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
         long missing = weights + step + options.KvMemoryBytes - free;
         if (missing > 0)
         {

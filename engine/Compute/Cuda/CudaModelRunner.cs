@@ -1,21 +1,23 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.Engine.Sampling;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
 /// Runs a Hugging Face model folder on a GPU, over a <see cref="CudaKvPool"/> of that GPU. Steps of decoding alone are recorded as graphs, one for each <see cref="StepBucket"/>; what a
-/// step needs goes to the device in one copy, and the logits come back in one. Every sum runs in an order that does not depend on the other rows; but a token that was decoded
-/// and one that was computed as part of a prompt differ in rounding. Owns the GPU.
+/// step needs goes to the device in one copy, and the chosen tokens, or the logits, come back in one. Every sum runs in one order, whatever is computed beside it and whether a token is decoded or part of a
+/// prompt. Owns the GPU.
 /// </summary>
-internal sealed unsafe class CudaModelRunner : IModelRunner
+internal sealed unsafe class CudaModelRunner : ISamplingRunner
 {
     private readonly IGpu _gpu;
     private readonly CudaWeights _weights;
     private readonly StepInputs _inputs;
     private readonly CudaStep _step;
+    private readonly CudaSampler _sampler;
     private readonly StepGraphs _graphs;
     private readonly StepRules _rules;
     private readonly int _maxRows;
@@ -30,15 +32,18 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
         _rules = new StepRules(model, layout, maxRows, "MaxBatchTokens");
         StepInputs? inputs = null;
         CudaStep? step = null;
+        CudaSampler? sampler = null;
         try
         {
-            _inputs = inputs = new StepInputs(gpu, maxRows, layout.PageTokens, config.GroupSize);
+            _inputs = inputs = new StepInputs(gpu, maxRows, layout.PageTokens, config.GroupSize, StepKernels.UnitTokens(config.HeadStride));
             _step = step = new CudaStep(gpu, config, weights, kernels, inputs, layout.ElementBytes, maxRows);
+            _sampler = sampler = new CudaSampler(gpu, model.VocabSize);
             _graphs = new StepGraphs(gpu);
             (_logits, _hostLogits) = AllocateLogits(1);
         }
         catch
         {
+            sampler?.Dispose();
             step?.Dispose();
             inputs?.Dispose();
             throw;
@@ -74,6 +79,64 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int wanted = _rules.Check(slices, pool, logits);
+        Launch(slices, pool, [], observer);
+        if (wanted > 0)
+        {
+            _gpu.Download(_logits, 0, (void*)_hostLogits.Value, (long)wanted * Model.VocabSize * sizeof(float));
+            _gpu.Wait();
+            new ReadOnlySpan<float>((void*)_hostLogits.Value, logits.Length).CopyTo(logits);
+        }
+        else
+        {
+            _gpu.Wait();
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">As the other one, or there are not as many choices as slices that want logits.</exception>
+    public void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        int wanted = _rules.Check(slices, pool);
+        if (choices.Length != wanted)
+        {
+            throw new ArgumentException($"{choices.Length} choices for {wanted} slices that want logits", nameof(choices));
+        }
+
+        Launch(slices, pool, choices, observer);
+        if (wanted > 0)
+        {
+            _sampler.Read(choices);
+        }
+        else
+        {
+            _gpu.Wait();
+        }
+    }
+
+    public SampledToken Chosen(int choice) => _sampler.Chosen(choice);
+
+    public void Dispose()
+    {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
+        _graphs.Dispose();
+        _sampler.Dispose();
+        _step.Dispose();
+        _inputs.Dispose();
+        _logits.Dispose();
+        _hostLogits.Dispose();
+        _weights.Dispose();
+        _gpu.Dispose();
+    }
+
+    /// <summary>Gives a step to the GPU, and the choice of tokens if there are choices.</summary>
+    private void Launch(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
+    {
         if (pool is not CudaKvPool own)
         {
             throw new ArgumentException($"the pool is a {pool.GetType().Name}; this runner computes over a {nameof(CudaKvPool)}", nameof(pool));
@@ -87,67 +150,43 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
 
         if (decodes)
         {
-            Decode(slices, own);
+            Decode(slices, own, choices);
         }
         else
         {
-            Compute(slices, own, observer);
+            Compute(slices, own, choices, observer);
         }
-
-        if (wanted > 0)
-        {
-            long bytes = (long)wanted * Model.VocabSize * sizeof(float);
-            _gpu.Download(_logits, 0, (void*)_hostLogits.Value, bytes);
-            _gpu.Wait();
-            new ReadOnlySpan<float>((void*)_hostLogits.Value, logits.Length).CopyTo(logits);
-        }
-        else
-        {
-            _gpu.Wait();
-        }
-    }
-
-    public void Dispose()
-    {
-        if (_disposed)
-        {
-            return;
-        }
-
-        _disposed = true;
-        _graphs.Dispose();
-        _step.Dispose();
-        _inputs.Dispose();
-        _logits.Dispose();
-        _hostLogits.Dispose();
-        _weights.Dispose();
-        _gpu.Dispose();
     }
 
     /// <summary>One token of each sequence: by a recorded step of the next larger size.</summary>
-    private void Decode(ReadOnlySpan<StepSlice> slices, CudaKvPool pool)
+    private void Decode(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices)
     {
-        int longest = 0;
-        foreach (ref readonly var slice in slices)
+        var bucket = StepBucket.For(slices.Length, _inputs.UnitsOf(slices), _maxRows, samples: choices.Length > 0);
+        _inputs.Place(slices, bucket.Rows, bucket.Units);
+        if (bucket.Samples)
         {
-            longest = Math.Max(longest, slice.Position + 1);
+            _sampler.Place(choices, bucket.Rows);
         }
 
-        var bucket = StepBucket.For(slices.Length, CudaStep.SplitsOf(longest), _maxRows);
-        _inputs.Place(slices, paddedRows: bucket.Rows);
-        _step.Reserve(bucket.Rows, bucket.Splits);
+        _step.Reserve(bucket.Units);
         int moved = ReserveLogits(bucket.Rows);
         _graphs.Run(
             bucket,
-            ((nint)pool.PagePointer(0, 0), _inputs.Generation + _step.Generation + moved),
-            () => _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Splits, _logits, layerDone: null));
+            ((nint)pool.PagePointer(0, 0), _inputs.Generation + _step.Generation + _sampler.Generation + moved),
+            () =>
+            {
+                _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, _logits, layerDone: null);
+                if (bucket.Samples)
+                {
+                    _sampler.Launch(_logits, bucket.Rows);
+                }
+            });
     }
 
-    private void Compute(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ILayerObserver? observer)
+    private void Compute(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
     {
         _inputs.Place(slices);
-        int splits = CudaStep.SplitsOf(_inputs.LongestDecode);
-        _step.Reserve(_inputs.DecodeRows, splits);
+        _step.Reserve(_inputs.Units);
         _ = ReserveLogits(_inputs.LogitRows);
         Action<int>? layerDone = observer is null ? null : layer =>
         {
@@ -155,7 +194,12 @@ internal sealed unsafe class CudaModelRunner : IModelRunner
             pool.LayerWritten(layer);
             observer.LayerDone(layer);
         };
-        _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, splits, _logits, layerDone);
+        _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, _inputs.Units, _logits, layerDone);
+        if (choices.Length > 0)
+        {
+            _sampler.Place(choices, choices.Length);
+            _sampler.Launch(_logits, choices.Length);
+        }
     }
 
     /// <returns>Grows with each move.</returns>

@@ -12,7 +12,7 @@ internal record struct LayerPages(nint Pages, nint PageElements, int PageTokens,
 
 /// <summary>PagedDecode.cu: PagedRows.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal record struct PagedRows(nint Lengths, nint PageBegins, nint Pages);
+internal record struct PagedRows(nint Lengths, nint PageBegins, nint UnitBegins, nint Pages);
 
 /// <summary>
 /// The launches of one step through all blocks. A block is: residual and norm, queries/keys/values, their rotation and way into the pages, attention, output projection, residual
@@ -37,9 +37,11 @@ internal sealed class CudaStep : IDisposable
     private readonly IGpuMemory _residual, _delta;
     private readonly IGpuMemory _normed, _qkv, _queries, _attended, _gateUp, _inner;
 
-    /// <summary>What decoding leaves of each split: [rows, heads, splits, headStride] and [rows, heads, splits, 2].</summary>
+    private readonly CudaProducts _products;
+
+    /// <summary>What decoding leaves of each unit: [units, heads, headStride] and [units, heads, 2].</summary>
     private IGpuMemory _sums, _extremes;
-    private long _splitRows;
+    private int _units;
 
     public CudaStep(IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, int maxRows)
     {
@@ -62,8 +64,9 @@ internal sealed class CudaStep : IDisposable
             _attended = Keep(maxRows, config.QuerySize * ElementBytes);
             _gateUp = Keep(maxRows, 2 * config.FeedForward * ElementBytes);
             _inner = Keep(maxRows, config.FeedForward * ElementBytes);
-            _splitRows = maxRows;
-            (_sums, _extremes) = AllocateSplits(maxRows);
+            _products = new CudaProducts(gpu, _kernels, config, maxRows);
+            _units = maxRows;
+            (_sums, _extremes) = AllocateUnits(maxRows);
         }
         catch
         {
@@ -75,28 +78,25 @@ internal sealed class CudaStep : IDisposable
     /// <summary>Changes when memory has moved that launches name.</summary>
     public int Generation { get; private set; }
 
-    /// <summary>Splits of the KV that decoding a context of this length takes.</summary>
-    public static int SplitsOf(int length) => (length + StepKernels.SplitTokens - 1) / StepKernels.SplitTokens;
-
-    /// <summary>Makes room for decoding so many rows in so many splits.</summary>
-    public void Reserve(int rows, int splits)
+    /// <summary>Makes room for decoding so many units.</summary>
+    public void Reserve(int units)
     {
-        if ((long)rows * splits <= _splitRows)
+        if (units <= _units)
         {
             return;
         }
 
-        var (sums, extremes) = AllocateSplits((long)rows * splits);
+        var (sums, extremes) = AllocateUnits(units);
         _sums.Dispose();
         _extremes.Dispose();
-        (_sums, _extremes, _splitRows) = (sums, extremes, (long)rows * splits);
+        (_sums, _extremes, _units) = (sums, extremes, units);
         Generation++;
     }
 
     /// <summary>Launches everything for the placed inputs; logits [logitRows, vocab] are on the device when the stream got there.</summary>
-    /// <param name="splits">At least those of the longest decode.</param>
+    /// <param name="units">At least those that were placed; those behind are padding.</param>
     /// <param name="layerDone">Called after the launches that put a layer's KV into the pool, or null.</param>
-    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int splits, IGpuMemory logits, Action<int>? layerDone)
+    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, IGpuMemory logits, Action<int>? layerDone)
     {
         _gpu.Call(
             _kernels.Embed, new Extent(Blocks(_config.Hidden), rows),
@@ -113,18 +113,18 @@ internal sealed class CudaStep : IDisposable
         {
             var block = _weights.Blocks[layer];
             Norm(layer > 0, layer > 0 ? _weights.Blocks[layer - 1].PostFeedForwardNorm : null, block.AttentionNorm, rows);
-            Multiply(block.Qkv, _normed, _qkv, floats: false, rows);
-            Attend(pool, layer, rows, decodeRows, splits, layerDone);
-            Multiply(block.AttentionOutput, _attended, _delta, floats: true, rows);
+            _products.Multiply(block.Qkv, _normed, _qkv, floats: false, rows);
+            Attend(pool, layer, rows, decodeRows, units, layerDone);
+            _products.Multiply(block.AttentionOutput, _attended, _delta, floats: true, rows);
             Norm(true, block.PostAttentionNorm, block.FeedForwardNorm, rows);
-            Multiply(block.GateUp, _normed, _gateUp, floats: false, rows);
+            _products.Multiply(block.GateUp, _normed, _gateUp, floats: false, rows);
             _gpu.Call(
                 _kernels.Activate, new Extent(Blocks(_config.FeedForward), rows), KernelArgument.Pointer(_gateUp), KernelArgument.Pointer(_inner), _config.FeedForward);
-            Multiply(block.Down, _inner, _delta, floats: true, rows);
+            _products.Multiply(block.Down, _inner, _delta, floats: true, rows);
         }
 
         Norm(true, _weights.Blocks[^1].PostFeedForwardNorm, _weights.FinalNorm, logitRows, _inputs.LogitRowMap);
-        Multiply(_weights.Output, _normed, logits, floats: true, logitRows);
+        _products.Multiply(_weights.Output, _normed, logits, floats: true, logitRows);
         if (_config.LogitSoftCap is { } cap)
         {
             nint count = (nint)logitRows * _config.VocabSize;
@@ -136,13 +136,14 @@ internal sealed class CudaStep : IDisposable
     {
         _memory.ForEach(memory => memory.Dispose());
         _memory.Clear();
+        _products?.Dispose();
         _sums?.Dispose();
         _extremes?.Dispose();
     }
 
     private static int Blocks(int elements) => (elements + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads;
 
-    private void Attend(KvPool pool, int layer, int rows, int decodeRows, int splits, Action<int>? layerDone)
+    private void Attend(KvPool pool, int layer, int rows, int decodeRows, int units, Action<int>? layerDone)
     {
         var (block, description) = (_weights.Blocks[layer], _config.Blocks[layer]);
         int rope = _ropes.IndexOf(description.Rope), pageTokens = pool.Layout.PageTokens;
@@ -161,16 +162,16 @@ internal sealed class CudaStep : IDisposable
         layerDone?.Invoke(layer);
 
         var layerPages = KernelArgument.Of(new LayerPages(pages, pageElements, pageTokens, _config.KvHeads));
+        var pagedRows = KernelArgument.Of(new PagedRows(_inputs.Lengths, _inputs.PageBegins, _inputs.UnitBegins, _inputs.Pages));
         float softCap = _config.AttentionSoftCap ?? 0;
         int headTiles = (_config.GroupSize + StepKernels.DecodeHeads - 1) / StepKernels.DecodeHeads;
         _gpu.Call(
-            _kernels.PagedDecode, new Extent(splits, _config.KvHeads * headTiles, decodeRows),
-            KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages,
-            KernelArgument.Of(new PagedRows(_inputs.Lengths, _inputs.PageBegins, _inputs.Pages)), description.Window, _config.AttentionScale, softCap);
+            _kernels.PagedDecode, new Extent(units, _config.KvHeads * headTiles),
+            KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages, _inputs.UnitList, pagedRows,
+            description.Window, _config.AttentionScale, softCap);
         _gpu.Call(
-            _kernels.CombineSplits, new Extent(_config.Heads, decodeRows),
-            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), _inputs.Lengths, splits, description.Window,
-            _config.HeadDim, _config.HeadStride);
+            _kernels.CombineUnits, new Extent(_config.Heads, decodeRows),
+            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), pagedRows, description.Window, _config.HeadDim, _config.HeadStride);
         _gpu.Call(
             _kernels.PrefillAttention, new Extent(_inputs.Tiles, _config.KvHeads),
             KernelArgument.Pointer(_attended), KernelArgument.Pointer(_queries), layerPages, _inputs.Slices, _inputs.TileList, _inputs.Pages,
@@ -184,16 +185,6 @@ internal sealed class CudaStep : IDisposable
             KernelArgument.Pointer(_residual), KernelArgument.Pointer(withDelta ? _delta : null), KernelArgument.Pointer(postNorm), KernelArgument.Pointer(norm),
             KernelArgument.Pointer(_normed), map, _config.Hidden, _config.NormEpsilon);
 
-    private void Multiply(CudaMatrix matrix, IGpuMemory inputs, IGpuMemory outputs, bool floats, int rows)
-    {
-        int rowsOfBlock = rows <= 8 ? 8 : 16;
-        var kernels = rowsOfBlock == 8 ? _kernels.ProductsOfEight : _kernels.ProductsOfSixteen;
-        _gpu.Call(
-            floats ? kernels.Floats : kernels.Same,
-            new Extent((matrix.Outputs + StepKernels.GemmOutputs - 1) / StepKernels.GemmOutputs, (rows + rowsOfBlock - 1) / rowsOfBlock),
-            KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(matrix.Weights), KernelArgument.Pointer(matrix.Bias), rows, matrix.Inputs, matrix.Outputs);
-    }
-
     private unsafe IGpuMemory UploadFrequencies(RopeConfig rope)
     {
         double[] both = [.. rope.For(longContext: false), .. rope.For(longContext: true)];
@@ -205,9 +196,9 @@ internal sealed class CudaStep : IDisposable
         return memory;
     }
 
-    private (IGpuMemory Sums, IGpuMemory Extremes) AllocateSplits(long splitRows)
+    private (IGpuMemory Sums, IGpuMemory Extremes) AllocateUnits(int units)
     {
-        long bytes = splitRows * _config.Heads * sizeof(float);
+        long bytes = (long)units * _config.Heads * sizeof(float);
         var sums = _gpu.Allocate(bytes * _config.HeadStride);
         try
         {

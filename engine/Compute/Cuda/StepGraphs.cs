@@ -5,12 +5,13 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>The size that a recorded step is made for: powers of two, so that a few recordings serve all sizes below.</summary>
 /// <param name="Rows">Sequences that decode a token each.</param>
-/// <param name="Splits">Splits of the KV of the longest of them.</param>
-internal readonly record struct StepBucket(int Rows, int Splits)
+/// <param name="Units">Units of positions that they attend to together.</param>
+/// <param name="Samples">Tokens are chosen.</param>
+internal readonly record struct StepBucket(int Rows, int Units, bool Samples)
 {
-    /// <summary>The smallest that holds so many rows and splits.</summary>
-    public static StepBucket For(int rows, int splits, int maxRows) =>
-        new(Math.Min(maxRows, (int)BitOperations.RoundUpToPowerOf2((uint)rows)), (int)BitOperations.RoundUpToPowerOf2((uint)splits));
+    /// <summary>The smallest that holds so many rows and units.</summary>
+    public static StepBucket For(int rows, int units, int maxRows, bool samples) =>
+        new(Math.Min(maxRows, (int)BitOperations.RoundUpToPowerOf2((uint)rows)), (int)BitOperations.RoundUpToPowerOf2((uint)units), samples);
 }
 
 /// <summary>Steps recorded once for each bucket and replayed from then on. They name addresses: when memory moves, all are recorded anew.</summary>

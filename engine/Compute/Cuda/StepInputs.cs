@@ -11,36 +11,43 @@ internal record struct PrefillSlice(int FirstRow, int Count, int Position, int P
 [StructLayout(LayoutKind.Sequential)]
 internal record struct PrefillTile(int Slice, int Begin);
 
+/// <summary>One unit of positions of a row that decodes; PagedDecode.cu: DecodeUnit.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal record struct DecodeUnit(int Row, int Unit);
+
 /// <summary>
 /// What the kernels of a step read of its slices. Rows of slices of one token come first, then those of the others, so that attention finds each kind together. It is laid out in
 /// pinned memory and goes to the device in one copy; places do not change from step to step, so that recorded launches find it.
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
-    /// <summary>Seven arrays of ints, and one of slices, of four ints.</summary>
-    private const int IntArrays = 7 + 4;
+    /// <summary>Eight arrays of ints, and one of slices, of four ints.</summary>
+    private const int IntArrays = 8 + 4;
 
     private readonly IGpu _gpu;
     private readonly int _maxRows;
     private readonly int _maxTiles;
     private readonly int _pageTokens;
     private readonly int _group;
+    private readonly int _unitTokens;
     private IGpuMemory _host;
     private IGpuMemory _device;
     private int _maxPages;
+    private int _maxUnits;
 
     /// <param name="group">Query heads that share a key/value head.</param>
-    public StepInputs(IGpu gpu, int maxRows, int pageTokens, int group)
+    /// <param name="unitTokens">Positions of a unit of attention.</param>
+    public StepInputs(IGpu gpu, int maxRows, int pageTokens, int group, int unitTokens)
     {
-        (_gpu, _maxRows, _pageTokens, _group) = (gpu, maxRows, pageTokens, group);
+        (_gpu, _maxRows, _pageTokens, _group, _unitTokens) = (gpu, maxRows, pageTokens, group, unitTokens);
         _maxTiles = MaxTiles(maxRows, group);
-        _maxPages = PagesAtFirst(maxRows);
-        (_host, _device) = Allocate(_maxPages);
+        (_maxPages, _maxUnits) = (PagesAtFirst(maxRows), maxRows);
+        (_host, _device) = Allocate(_maxPages, _maxUnits);
     }
 
     /// <summary>Bytes on the device, until contexts are longer than <see cref="PagesAtFirst"/> have room for.</summary>
     public static long BytesFor(int maxRows, int group) =>
-        IntArrays * (long)maxRows * sizeof(int) + (long)MaxTiles(maxRows, group) * sizeof(PrefillTile) + (long)PagesAtFirst(maxRows) * sizeof(int);
+        IntArrays * (long)maxRows * sizeof(int) + (long)MaxTiles(maxRows, group) * sizeof(PrefillTile) + (long)maxRows * sizeof(DecodeUnit) + (long)PagesAtFirst(maxRows) * sizeof(int);
 
     /// <summary>Rows of all slices, of those of one token, and of those whose logits are wanted.</summary>
     public int Rows { get; private set; }
@@ -51,8 +58,8 @@ internal sealed unsafe class StepInputs : IDisposable
 
     public int Tiles { get; private set; }
 
-    /// <summary>Most positions that a slice of one token attends to.</summary>
-    public int LongestDecode { get; private set; }
+    /// <summary>Units of all slices of one token.</summary>
+    public int Units { get; private set; }
 
     /// <summary>Changes when the arrays have moved.</summary>
     public int Generation { get; private set; }
@@ -73,23 +80,44 @@ internal sealed unsafe class StepInputs : IDisposable
     /// <summary>[decodeRows]: where its sequence's pages begin in <see cref="Pages"/>.</summary>
     public nint PageBegins => Device(5);
 
+    /// <summary>[decodeRows]: where its units begin in <see cref="UnitList"/>.</summary>
+    public nint UnitBegins => Device(7);
+
     /// <summary>[logitRows], in the slices' order.</summary>
     public nint LogitRowMap => Device(6);
 
     /// <summary>[slices of several tokens].</summary>
-    public nint Slices => Device(7);
+    public nint Slices => Device(8);
 
     public nint TileList => _device.Value + (nint)TilesOffset;
+
+    /// <summary>[units].</summary>
+    public nint UnitList => _device.Value + (nint)UnitsOffset;
 
     public nint Pages => _device.Value + (nint)PagesOffset;
 
     private long TilesOffset => IntArrays * (long)_maxRows * sizeof(int);
 
-    private long PagesOffset => TilesOffset + (long)_maxTiles * sizeof(PrefillTile);
+    private long UnitsOffset => TilesOffset + (long)_maxTiles * sizeof(PrefillTile);
+
+    private long PagesOffset => UnitsOffset + (long)_maxUnits * sizeof(DecodeUnit);
+
+    /// <summary>Units of the slices of one token.</summary>
+    public int UnitsOf(ReadOnlySpan<StepSlice> slices)
+    {
+        int units = 0;
+        foreach (ref readonly var slice in slices)
+        {
+            units += slice.Count == 1 ? UnitsOf(slice) : 0;
+        }
+
+        return units;
+    }
 
     /// <summary>Lays out a step that was checked, and sends it to the device.</summary>
     /// <param name="paddedRows">With slices of one token alone: rows up to this number become padding.</param>
-    public void Place(ReadOnlySpan<StepSlice> slices, int paddedRows = 0)
+    /// <param name="paddedUnits">The same of units.</param>
+    public void Place(ReadOnlySpan<StepSlice> slices, int paddedRows = 0, int paddedUnits = 0)
     {
         int pages = 0;
         foreach (ref readonly var slice in slices)
@@ -97,8 +125,8 @@ internal sealed unsafe class StepInputs : IDisposable
             pages += PagesOf(slice);
         }
 
-        Reserve(pages);
-        (Rows, DecodeRows, LogitRows, Tiles, LongestDecode) = (0, 0, 0, 0, 0);
+        Reserve(pages, Math.Max(UnitsOf(slices), paddedUnits));
+        (Rows, DecodeRows, LogitRows, Tiles, Units) = (0, 0, 0, 0, 0);
         foreach (ref readonly var slice in slices)
         {
             DecodeRows += slice.Count == 1 ? 1 : 0;
@@ -117,11 +145,11 @@ internal sealed unsafe class StepInputs : IDisposable
             {
                 Host(4)[first] = slice.Position + 1;
                 Host(5)[first] = page;
-                LongestDecode = Math.Max(LongestDecode, slice.Position + 1);
+                PlaceUnits(slice, first);
             }
             else
             {
-                ((PrefillSlice*)Host(7))[prefillSlice] = new PrefillSlice(first, slice.Count, slice.Position, page);
+                ((PrefillSlice*)Host(8))[prefillSlice] = new PrefillSlice(first, slice.Count, slice.Position, page);
                 for (int begin = 0; begin < slice.Count * _group; begin += StepKernels.PrefillRows)
                 {
                     ((PrefillTile*)(_host.Value + TilesOffset))[Tiles++] = new PrefillTile(prefillSlice, begin);
@@ -139,6 +167,7 @@ internal sealed unsafe class StepInputs : IDisposable
         }
 
         Pad(paddedRows);
+        new Span<DecodeUnit>((DecodeUnit*)(_host.Value + UnitsOffset), _maxUnits)[Units..Math.Max(Units, paddedUnits)].Fill(new DecodeUnit(-1, 0));
         _gpu.Upload((void*)_host.Value, _device, 0, PagesOffset + (long)page * sizeof(int));
     }
 
@@ -154,6 +183,17 @@ internal sealed unsafe class StepInputs : IDisposable
     private static int PagesAtFirst(int maxRows) => 4 * maxRows;
 
     private int PagesOf(in StepSlice slice) => (slice.Position + slice.Count + _pageTokens - 1) / _pageTokens;
+
+    private int UnitsOf(in StepSlice slice) => (slice.Position + _unitTokens) / _unitTokens;
+
+    private void PlaceUnits(in StepSlice slice, int row)
+    {
+        Host(7)[row] = Units;
+        for (int unit = 0; unit < UnitsOf(slice); unit++)
+        {
+            ((DecodeUnit*)(_host.Value + UnitsOffset))[Units++] = new DecodeUnit(row, unit);
+        }
+    }
 
     private void PlaceRows(in StepSlice slice, int first)
     {
@@ -174,7 +214,7 @@ internal sealed unsafe class StepInputs : IDisposable
     {
         for (int row = Rows; row < rows; row++)
         {
-            (Host(0)[row], Host(1)[row], Host(2)[row], Host(3)[row], Host(4)[row], Host(5)[row], Host(6)[row]) = (0, 0, 0, -1, 0, 0, row);
+            (Host(0)[row], Host(1)[row], Host(2)[row], Host(3)[row], Host(4)[row], Host(5)[row], Host(6)[row], Host(7)[row]) = (0, 0, 0, -1, 0, 0, row, 0);
         }
     }
 
@@ -182,28 +222,33 @@ internal sealed unsafe class StepInputs : IDisposable
 
     private nint Device(int array) => _device.Value + (nint)array * _maxRows * sizeof(int);
 
-    private void Reserve(int pages)
+    private void Reserve(int pages, int units)
     {
-        if (pages <= _maxPages)
+        if (pages <= _maxPages && units <= _maxUnits)
         {
             return;
         }
 
-        int more = _maxPages;
-        while (more < pages)
-        {
-            more *= 2;
-        }
-
-        var (host, device) = Allocate(more);
+        int morePages = Doubled(_maxPages, pages), moreUnits = Doubled(_maxUnits, units);
+        var (host, device) = Allocate(morePages, moreUnits);
         Dispose();
-        (_host, _device, _maxPages) = (host, device, more);
+        (_host, _device, _maxPages, _maxUnits) = (host, device, morePages, moreUnits);
         Generation++;
     }
 
-    private (IGpuMemory Host, IGpuMemory Device) Allocate(int pages)
+    private static int Doubled(int size, int wanted)
     {
-        long bytes = PagesOffset + (long)pages * sizeof(int);
+        while (size < wanted)
+        {
+            size *= 2;
+        }
+
+        return size;
+    }
+
+    private (IGpuMemory Host, IGpuMemory Device) Allocate(int pages, int units)
+    {
+        long bytes = UnitsOffset + (long)units * sizeof(DecodeUnit) + (long)pages * sizeof(int);
         var host = _gpu.AllocatePinned(bytes);
         try
         {

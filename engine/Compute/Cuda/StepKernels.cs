@@ -6,13 +6,13 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 /// <summary>The kernels of a step, with the sizes of blocks and shared memory that Kernels/ asks for.</summary>
 internal sealed class StepKernels
 {
-    /// <summary>PagedDecode.cu: SplitTokens; PrefillAttention.cu: PrefillRows; SkinnyGemm.cu: SkinnyOutputs; heads of a block of PagedDecode.cu.</summary>
-    public const int SplitTokens = 256, PrefillRows = 64, GemmOutputs = 16, DecodeHeads = 8;
+    /// <summary>PrefillAttention.cu: PrefillRows; PagedDecode.cu: DecodeHeads.</summary>
+    public const int PrefillRows = 64, DecodeHeads = 16;
 
     /// <summary>Threads of kernels that take elements one by one.</summary>
     public const int ElementThreads = 256;
 
-    private const int Warp = 32, MaxWarps = 32, NormThreads = 256, RopeThreads = 128, DecodeWarps = 4, PrefillWarps = 4, GemmWarps = 8;
+    private const int Warp = 32, MaxWarps = 32, NormThreads = 256, RopeThreads = 128, PrefillWarps = 4, GemmWarps = 8, GemmOutputs = 16, WideOutputs = 128, WideStages = 4, GemmRunBytes = 64;
 
     public StepKernels(IGpu gpu, ModelKernels names)
     {
@@ -22,17 +22,23 @@ internal sealed class StepKernels
         Norm = Get(names.NormFirst, NormThreads, 2 * MaxWarps * sizeof(float));
         RopeAngles = Get(ModelKernels.RopeAngles, Warp, 0);
         RopeKv = Get(names.RopeKv, RopeThreads, 0);
-        PagedDecode = Get(names.PagedDecode, DecodeWarps * Warp, DecodeWarps * DecodeHeads * (2 + stride) * sizeof(float));
-        CombineSplits = Get(names.CombineSplits, RopeThreads, 0);
-        int tileTokens = stride > 128 ? 32 : 64;
-        int rowElements = (stride + 15) / 16 * 16 + 8;
-        PrefillAttention = Get(names.PrefillAttention, PrefillWarps * Warp, 2 * tileTokens * rowElements * 2);
+        int rowElements = (stride + 15) / 16 * 16 + 8, unitBytes = 2 * UnitTokens(stride) * rowElements * 2;
+        PagedDecode = Get(names.PagedDecode, Warp, unitBytes);
+        CombineUnits = Get(names.CombineUnits, RopeThreads, 0);
+        PrefillAttention = Get(names.PrefillAttention, PrefillWarps * Warp, unitBytes);
         Activate = Get(names.Activate, ElementThreads, 0);
         SoftCap = Get(ModelKernels.SoftCap, ElementThreads, 0);
         Kernel Product(bool floats, int tiles) => Get(names.SkinnyGemm(floats, tiles), GemmWarps * Warp, GemmWarps * tiles * GemmOutputs * 8 * sizeof(float));
         ProductsOfEight = (Product(false, 1), Product(true, 1));
         ProductsOfSixteen = (Product(false, 2), Product(true, 2));
+        Kernel Wide(bool floats, int rows, bool split) => Get(names.WideGemm(floats, rows, split), GemmWarps * Warp, WideStages * (WideOutputs + rows) * GemmRunBytes);
+        ProductsOf64 = (Wide(false, 64, false), Wide(true, 64, false), Wide(true, 64, true));
+        ProductsOf128 = (Wide(false, 128, false), Wide(true, 128, false), Wide(true, 128, true));
+        AddChains = (Get(names.AddChains(false), ElementThreads, 0), Get(names.AddChains(true), ElementThreads, 0));
     }
+
+    /// <summary>AttentionUnit.cuh: positions that are computed for themselves before they are merged.</summary>
+    public static int UnitTokens(int headStride) => headStride > 128 ? 32 : 64;
 
     public Kernel Embed { get; }
 
@@ -44,7 +50,7 @@ internal sealed class StepKernels
 
     public Kernel PagedDecode { get; }
 
-    public Kernel CombineSplits { get; }
+    public Kernel CombineUnits { get; }
 
     public Kernel PrefillAttention { get; }
 
@@ -57,4 +63,13 @@ internal sealed class StepKernels
 
     /// <summary>For up to 16 rows a block.</summary>
     public (Kernel Same, Kernel Floats) ProductsOfSixteen { get; }
+
+    /// <summary>For 64 rows a block; Split leaves chains in f32.</summary>
+    public (Kernel Same, Kernel Floats, Kernel Split) ProductsOf64 { get; }
+
+    /// <summary>For 128 rows a block.</summary>
+    public (Kernel Same, Kernel Floats, Kernel Split) ProductsOf128 { get; }
+
+    /// <summary>Products of the chains that Split leaves.</summary>
+    public (Kernel Same, Kernel Floats) AddChains { get; }
 }

@@ -35,7 +35,7 @@ internal sealed record ModelKernels(ComputeType Compute, KvDataType Kv, int Head
 
     public string PagedDecode => $"paged_decode<{T}, {KvType}, {HeadStride}, {Group}>";
 
-    public string CombineSplits => $"combine_splits<{T}>";
+    public string CombineUnits => $"combine_units<{T}>";
 
     public string PrefillAttention => $"prefill_attention<{T}, {KvType}, {HeadStride}, {Group}>";
 
@@ -44,15 +44,26 @@ internal sealed record ModelKernels(ComputeType Compute, KvDataType Kv, int Head
     /// <summary>All of them.</summary>
     public IReadOnlyList<string> Names =>
     [
-        Embed, NormFirst, RopeAngles, RopeKv, PagedDecode, CombineSplits, PrefillAttention, Activate, SoftCap, AdjustScores, SampleTokens,
+        Embed, NormFirst, RopeAngles, RopeKv, PagedDecode, CombineUnits, PrefillAttention, Activate, SoftCap, AdjustScores, SampleTokens,
         .. from output in (bool[])[false, true] from tiles in (int[])[1, 2] select SkinnyGemm(output, tiles),
+        .. from output in (bool[])[false, true] from rows in (int[])[64, 128] select WideGemm(output, rows, split: false),
+        .. from rows in (int[])[64, 128] select WideGemm(floatOutputs: true, rows, split: true),
+        .. from output in (bool[])[false, true] select AddChains(output),
     ];
 
     /// <param name="floatOutputs">The product is f32, else of the compute type.</param>
     /// <param name="columnTiles">Eights of rows that a block takes: 1 or 2.</param>
-    public string SkinnyGemm(bool floatOutputs, int columnTiles) => $"skinny_gemm<{T}, {(floatOutputs ? "float" : T)}, {columnTiles}>";
+    public string SkinnyGemm(bool floatOutputs, int columnTiles) => $"skinny_gemm<{T}, {OutputType(floatOutputs)}, {columnTiles}>";
 
-    /// <summary>What NVRTC is told for a device.</summary>
+    /// <param name="tileRows">Rows of a block: 64 or 128.</param>
+    /// <param name="split">Chains of sums are the blocks' own, in f32.</param>
+    public string WideGemm(bool floatOutputs, int tileRows, bool split) => $"wide_gemm<{T}, {OutputType(floatOutputs)}, {tileRows}, {(split ? "true" : "false")}>";
+
+    public string AddChains(bool floatOutputs) => $"add_chains<{T}, {OutputType(floatOutputs)}>";
+
+    /// <summary>What NVRTC is told for a device. Products and sums are joined to one rounding only where the sources say so: two kernels with the same sources compute the same bits.</summary>
     /// <param name="architecture">As in sm_90.</param>
-    public static IReadOnlyList<string> Options(string architecture) => [$"--gpu-architecture={architecture}", "--std=c++17"];
+    public static IReadOnlyList<string> Options(string architecture) => [$"--gpu-architecture={architecture}", "--std=c++17", "--fmad=false"];
+
+    private string OutputType(bool floats) => floats ? "float" : T;
 }

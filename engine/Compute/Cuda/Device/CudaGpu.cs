@@ -34,6 +34,8 @@ internal sealed unsafe class CudaGpu : IGpu
 
     public string Architecture => _device.Description.Architecture;
 
+    public int Multiprocessors => _device.Description.Multiprocessors;
+
     /// <summary>Opens GPU <paramref name="ordinal"/> with a model's kernels, compiled or from the user's cache.</summary>
     /// <param name="libraries">Folders in which the CUDA libraries are looked for first.</param>
     /// <exception cref="CudaUnavailableException">A library or the device is missing, or cannot be used.</exception>

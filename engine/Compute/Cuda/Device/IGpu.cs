@@ -37,6 +37,8 @@ internal unsafe interface IGpu : IDisposable
     /// <summary>As in sm_90.</summary>
     string Architecture { get; }
 
+    int Multiprocessors { get; }
+
     /// <summary>Bytes of memory that are free now, and in all.</summary>
     (long Free, long Total) MemoryInfo();
 

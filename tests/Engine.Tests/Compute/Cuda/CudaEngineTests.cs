@@ -51,8 +51,20 @@ public sealed class CudaEngineTests : IDisposable
                 Assert.Equal((end - kv.MatchedTokens, "tcp"), (sent.SentTokens, sent.Transport));
                 Assert.Equal(end, sent.CachedTokens);
                 var split = await right.Client.ReadAsync(Calls.Generate("split", golden.Prompt, Calls.Sampling(count), kv.ReservationId, begin: end));
-                Assert.Equal(local.Tokens[..Math.Min(count, sure)], split.Tokens[..Math.Min(count, sure)]);
+                Assert.Equal(local.Tokens, split.Tokens);
                 Assert.Equal(end, split.Usage!.CachedTokens);
+
+                // Drawn, under penalties and with log-probabilities: whole and split the same to the last bit.
+                var drawing = Calls.Sampling(3, temperature: 0.9f, seed: 5);
+                (drawing.RepetitionPenalty, drawing.FrequencyPenalty, drawing.TopP, drawing.Logprobs) = (1.2f, 0.3f, 0.9f, 2);
+                int[] longer = [.. golden.Prompt, 7];
+                var drawn = await left.Client.ReadAsync(Calls.Generate("drawn", longer, drawing));
+                var place = await right.Client.PrepRecvAsync(Calls.Prep("drawn", longer, golden.Prompt.Length), default);
+                _ = await left.Client.RemoteSendAsync(Calls.Send("drawn", longer, place), default);
+                var drawnThere = await right.Client.ReadAsync(Calls.Generate("drawn", longer, drawing, place.ReservationId, begin: golden.Prompt.Length));
+                Assert.Equal(drawn.Tokens, drawnThere.Tokens);
+                Assert.Equal(drawn.Logprobs, drawnThere.Logprobs);
+                Assert.All(drawn.Logprobs, logprob => Assert.Equal(2, logprob.TopIds.Count));
 
                 var again = await right.Client.ReadAsync(Calls.Generate("again", golden.Prompt, Calls.Sampling(count)));
                 Assert.Equal(split.Tokens, again.Tokens);

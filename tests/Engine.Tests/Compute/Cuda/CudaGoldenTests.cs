@@ -84,4 +84,33 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         Assert.Equal(alone, Decode(1, 0)[vocab..]);
         Assert.Equal(captures, gpu.Captures);
     }
+
+    [RequiresTheory(Need.CppCompiler)]
+    [InlineData("llama31-bf16")]
+    [InlineData("mistral-f16-swa")]
+    public async Task A_token_has_the_same_logits_bit_for_bit_decoded_or_in_a_prompt_however_it_is_cut(string name)
+    {
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        using var runner = CudaModels.Load(gpu, name);
+        int vocab = runner.Model.VocabSize;
+        int[] tokens = [.. Enumerable.Range(0, 23).Select(i => (i * 37 + 5) % vocab)];
+        float[] After(params int[] cuts)
+        {
+            var (pool, sequences) = CudaModels.Deal(gpu, runner, [tokens], 1, new Random(cuts.Length));
+            using (pool)
+            {
+                foreach (int count in cuts)
+                {
+                    PagedSequence.Step(runner, pool, [(sequences[0], count, true)]);
+                }
+
+                return sequences[0].Logits[tokens.Length - 1];
+            }
+        }
+
+        // 17 rows and more are products of many; one row is decoded.
+        var whole = After(23);
+        Assert.Equal(whole, After(5, 17, 1));
+        Assert.Equal(whole, After(1, 1, 1, 12, 1, 1, 6));
+    }
 }

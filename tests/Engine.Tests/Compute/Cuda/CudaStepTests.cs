@@ -1,6 +1,7 @@
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Cuda;
 using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.Engine.Sampling;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
@@ -22,7 +23,7 @@ public sealed class CudaStepTests : IDisposable
         Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
         string[] layer =
         [
-            "add_rms_norm 7,1,1", "skinny_gemm 10,1,1", "rope_kv 7,1,1", "paged_decode 1,2,2", "combine_splits 6,2,1", "prefill_attention 1,2,1", "skinny_gemm 3,1,1",
+            "add_rms_norm 7,1,1", "skinny_gemm 10,1,1", "rope_kv 7,1,1", "paged_decode 2,2,1", "combine_units 6,2,1", "prefill_attention 1,2,1", "skinny_gemm 3,1,1",
             "add_rms_norm 7,1,1", "skinny_gemm 9,1,1", "activate_multiply 1,7,1", "skinny_gemm 3,1,1",
         ];
         Assert.Equal(["upload", "embed 1,7,1", "rope_angles 1,7,1", .. layer, .. layer, "add_rms_norm 3,1,1", "skinny_gemm 14,1,1", "download", "wait"], _gpu.Log);
@@ -52,6 +53,24 @@ public sealed class CudaStepTests : IDisposable
     }
 
     [Fact]
+    public void Tokens_are_chosen_within_the_recorded_step_and_come_back_alone()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        void Run(int rows) => runner.Forward(
+            [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))], pool, [.. Enumerable.Range(0, rows).Select(row => new TokenChoice(pool, new SamplingParameters(), null, 0, 3))], observer: null);
+        Run(4);
+        _gpu.Log.Clear();
+        Run(3);
+        Assert.Equal(["upload", "upload", "replay", "download", "wait"], _gpu.Log);
+        _gpu.Log.Clear();
+        Run(2);
+        Assert.Equal(["+adjust_scores 2,1,1", "+sample_tokens 2,1,1"], _gpu.Log.Where(entry => entry.StartsWith("+adjust", StringComparison.Ordinal) || entry.StartsWith("+sample", StringComparison.Ordinal)));
+        var error = Assert.Throws<ArgumentException>(() => runner.Forward([Decode(2, 0)], pool, choices: [], observer: null));
+        Assert.Contains("0 choices for 1 slices", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Recordings_are_made_anew_when_memory_that_they_name_has_moved()
     {
         using var runner = CudaModels.Load(_gpu, Model);
@@ -78,7 +97,7 @@ public sealed class CudaStepTests : IDisposable
         using var runner = CudaModels.Load(_gpu, Model);
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
-        runner.Forward([Chunk(0, 3, 0) with { WantsLogits = false }], pool, [], new Observer(_gpu));
+        runner.Forward([Chunk(0, 3, 0) with { WantsLogits = false }], pool, Array.Empty<float>(), new Observer(_gpu));
         string[] told = [.. _gpu.Log.Where(entry => entry.Split(' ')[0] is "rope_kv" or "mark" or "wait" or "told" or "prefill_attention")];
         Assert.Equal(["rope_kv 3,1,1", "mark 1", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "mark 2", "told 1", "prefill_attention 1,2,1", "wait"], told);
     }

@@ -36,6 +36,9 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
     public string Architecture => "emulated";
 
+    /// <summary>So few that small products have more blocks than this, or fewer.</summary>
+    public int Multiprocessors => 2;
+
     public (long Free, long Total) MemoryInfo() => (1L << 30, 1L << 30);
 
     public IGpuMemory Allocate(long bytes)

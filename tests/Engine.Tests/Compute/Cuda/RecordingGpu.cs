@@ -26,6 +26,8 @@ internal sealed unsafe class RecordingGpu : IGpu
 
     public string Architecture => "recorder";
 
+    public int Multiprocessors => 4;
+
     public long FreeBytes { get; init; } = 1L << 40;
 
     /// <summary>Bytes of the device given out so far.</summary>

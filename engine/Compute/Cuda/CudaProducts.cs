@@ -1,0 +1,84 @@
+using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cuda.Device;
+
+namespace ScriptedServe.Engine.Compute.Cuda;
+
+/// <summary>
+/// Products with weight matrices. Of the kernels, which sum in one order, the fastest for a number of rows is taken: its choice changes no bit. Owns the memory in which wide products
+/// of few blocks leave their chains.
+/// </summary>
+internal sealed class CudaProducts : IDisposable
+{
+    /// <summary>GemmOrder.cuh: GemmChains; WideGemm.cu: WideOutputs; SkinnyGemm.cu: SkinnyOutputs.</summary>
+    private const int Chains = 8, WideOutputs = 128, SkinnyOutputs = 16;
+
+    /// <summary>Rows up to which a block of products of few takes all of them, so that the weights are read once.</summary>
+    private const int FewRows = 16;
+
+    private readonly IGpu _gpu;
+    private readonly StepKernels _kernels;
+    private readonly IGpuMemory? _chains;
+
+    public CudaProducts(IGpu gpu, StepKernels kernels, DecoderConfig config, int maxRows)
+    {
+        (_gpu, _kernels) = (gpu, kernels);
+        long bytes = ChainBytes(config, maxRows, gpu.Multiprocessors);
+        _chains = bytes > 0 ? gpu.Allocate(bytes) : null;
+    }
+
+    /// <summary>Bytes for the chains of a model's products.</summary>
+    public static long ChainBytes(DecoderConfig config, int maxRows, int multiprocessors)
+    {
+        long elements = 0;
+        foreach (int outputs in (int[])[config.QuerySize + 2 * config.KvSize, config.Hidden, 2 * config.FeedForward, config.VocabSize])
+        {
+            // The most rows of each number of blocks.
+            for (int rows = Math.Min(maxRows, TileRows(FewRows + 1)); rows > FewRows && IsSplit(rows, outputs, multiprocessors); rows = rows < maxRows ? Math.Min(maxRows, rows + TileRows(rows)) : 0)
+            {
+                elements = Math.Max(elements, (long)rows * outputs);
+            }
+        }
+
+        return elements * Chains * sizeof(float);
+    }
+
+    /// <summary>outputs [rows, matrix.Outputs] = inputs [rows, matrix.Inputs] * weights^T + bias.</summary>
+    /// <param name="floats">The outputs are f32, else of the compute type.</param>
+    public void Multiply(CudaMatrix matrix, IGpuMemory inputs, IGpuMemory outputs, bool floats, int rows)
+    {
+        if (rows <= FewRows)
+        {
+            var few = rows <= 8 ? _kernels.ProductsOfEight : _kernels.ProductsOfSixteen;
+            Call(floats ? few.Floats : few.Same, new Extent(Blocks(matrix.Outputs, SkinnyOutputs)), matrix, matrix.Bias, inputs, outputs, rows);
+            return;
+        }
+
+        var wide = TileRows(rows) == 64 ? _kernels.ProductsOf64 : _kernels.ProductsOf128;
+        int blocks = WideBlocks(rows, matrix.Outputs);
+        if (!IsSplit(rows, matrix.Outputs, _gpu.Multiprocessors))
+        {
+            Call(floats ? wide.Floats : wide.Same, new Extent(blocks), matrix, matrix.Bias, inputs, outputs, rows);
+            return;
+        }
+
+        Call(wide.Split, new Extent(blocks, Chains), matrix, bias: null, inputs, _chains!, rows);
+        _gpu.Call(
+            floats ? _kernels.AddChains.Floats : _kernels.AddChains.Same, new Extent(Blocks(matrix.Outputs, StepKernels.ElementThreads), rows),
+            KernelArgument.Pointer(outputs), KernelArgument.Pointer(_chains), KernelArgument.Pointer(matrix.Bias), rows, matrix.Outputs);
+    }
+
+    public void Dispose() => _chains?.Dispose();
+
+    private static int Blocks(int count, int each) => (count + each - 1) / each;
+
+    private static int TileRows(int rows) => rows <= 64 ? 64 : 128;
+
+    private static int WideBlocks(int rows, int outputs) => Blocks(rows, TileRows(rows)) * Blocks(outputs, WideOutputs);
+
+    /// <summary>With fewer blocks than there are multiprocessors, each chain is a block's own.</summary>
+    private static bool IsSplit(int rows, int outputs, int multiprocessors) => WideBlocks(rows, outputs) < multiprocessors;
+
+    private void Call(Kernel kernel, Extent grid, CudaMatrix matrix, IGpuMemory? bias, IGpuMemory inputs, IGpuMemory outputs, int rows) => _gpu.Call(
+        kernel, grid,
+        KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(matrix.Weights), KernelArgument.Pointer(bias), rows, matrix.Inputs, matrix.Outputs);
+}
