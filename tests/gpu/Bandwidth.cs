@@ -11,16 +11,18 @@ internal static class Bandwidth
     private const int Inputs = 4096, Outputs = 57344, Rounds = 20, CallsOfRound = 10;
 
     /// <param name="gpu">Has kernels in bf16.</param>
-    public static IEnumerable<string> Measure(IGpu gpu, TimeProvider time)
+    /// <param name="copyRate">Bytes a second that a copy within the device moves, reads and writes counted.</param>
+    public static IReadOnlyList<string> Measure(IGpu gpu, TimeProvider time, out double copyRate)
     {
+        var lines = new List<string>();
         long bytes = 2L * Inputs * Outputs;
         using var weights = gpu.Allocate(bytes);
         using var other = gpu.Allocate(bytes);
         using var inputs = gpu.Allocate(2L * 16 * Inputs);
         using var outputs = gpu.Allocate(4L * 16 * Outputs);
         // A copy reads and writes.
-        double copy = 2 * bytes / Best(gpu, time, () => gpu.Copy(weights, 0, other, 0, bytes));
-        yield return string.Create(CultureInfo.InvariantCulture, $"copy: {copy / 1e9:F0} GB/s");
+        double copy = copyRate = 2 * bytes / Best(gpu, time, () => gpu.Copy(weights, 0, other, 0, bytes));
+        lines.Add(string.Create(CultureInfo.InvariantCulture, $"copy: {copy / 1e9:F0} GB/s"));
         var kernels = new StepKernels(gpu, new ModelKernels(ComputeType.BFloat16, KvTransport.KvDataType.BFloat16, 128, 4, GatedByGelu: false));
         foreach (int rows in (int[])[1, 8, 16])
         {
@@ -28,8 +30,10 @@ internal static class Bandwidth
             double rate = bytes / Best(gpu, time, () => gpu.Call(
                 kernel, new Extent(Outputs / 16),
                 KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(weights), KernelArgument.Pointer(null), rows, Inputs, Outputs));
-            yield return string.Create(CultureInfo.InvariantCulture, $"product of {rows} rows: {rate / 1e9:F0} GB/s of weights, {100 * rate / copy:F0}% of the copy");
+            lines.Add(string.Create(CultureInfo.InvariantCulture, $"product of {rows} rows: {rate / 1e9:F0} GB/s of weights, {100 * rate / copy:F0}% of the copy"));
         }
+
+        return lines;
     }
 
     /// <summary>Seconds of one call in the best round.</summary>

@@ -3,21 +3,24 @@ using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Cuda.Native;
 using ScriptedServe.GpuChecks;
 
-// gpu-checks MODELS_FOLDER [CUDA_LIBRARIES_FOLDER...]: everything that only a GPU can show of the CUDA kernels. Ends with 0 if all is right, 1 if a check failed, 3 if there is no GPU.
+// gpu-checks MODELS_FOLDER WORK_FOLDER [CUDA_LIBRARIES_FOLDER...]: everything that only a GPU can show. WORK_FOLDER takes the big model, 16 GB. Ends with 0 if all is right, 1 if a check failed, 3 if there is no
+// GPU.
 const int Failed = 1, WrongArguments = 2, NoGpu = 3;
-if (args.Length == 0 || !Directory.Exists(args[0]))
+if (args.Length < 2 || !Directory.Exists(args[0]))
 {
-    Console.Error.WriteLine("usage: gpu-checks MODELS_FOLDER [CUDA_LIBRARIES_FOLDER...]");
+    Console.Error.WriteLine("usage: gpu-checks MODELS_FOLDER WORK_FOLDER [CUDA_LIBRARIES_FOLDER...]");
     return WrongArguments;
 }
 
+string[] libraries = args[2..];
+double matrixRate;
 try
 {
-    CudaLibraries.Load(new LibraryFinder("/", Environment.GetEnvironmentVariable), args[1..], CudaLibraries.All);
-    using (var device = GpuDevice.Open(0))
-    {
-        Console.WriteLine($"{device.Description}, {device.MemoryInfo().Total >> 20} MiB, {new NvrtcCompiler().Version}");
-    }
+    CudaLibraries.Load(new LibraryFinder("/", Environment.GetEnvironmentVariable), libraries, CudaLibraries.All);
+    using var device = GpuDevice.Open(0);
+    Console.WriteLine($"{device.Description}, {device.MemoryInfo().Total >> 20} MiB, {new NvrtcCompiler().Version}, {TimeProvider.System.GetUtcNow():u}");
+    matrixRate = MatrixRate.Measure(device);
+    Console.WriteLine(MatrixRate.Tell(matrixRate));
 }
 catch (CudaUnavailableException e)
 {
@@ -28,30 +31,60 @@ catch (CudaUnavailableException e)
 int failures = 0;
 foreach (string folder in Directory.GetDirectories(args[0]).Order(StringComparer.Ordinal))
 {
-    try
-    {
-        Console.WriteLine(ModelCheck.Run(folder, OpenGpu));
-    }
-    catch (NotSupportedException e)
-    {
-        Console.WriteLine($"{Path.GetFileName(folder)}: not for these kernels: {e.Message}");
-    }
-    catch (Exception e) when (e is CheckFailedException or CudaException or KernelCompilationException)
-    {
-        failures++;
-        Console.WriteLine($"FAILED {Path.GetFileName(folder)}: {e.Message}");
-    }
+    await CheckAsync(Path.GetFileName(folder), () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(folder, OpenGpu)]));
 }
 
-using (var gpu = OpenGpu(new ModelKernels(ComputeType.BFloat16, ScriptedServe.KvTransport.KvDataType.BFloat16, 128, 4, GatedByGelu: false)))
+await CheckAsync("prefill and decode in two processes", async () =>
 {
-    foreach (string line in Bandwidth.Measure(gpu, TimeProvider.System))
-    {
-        Console.WriteLine(line);
-    }
-}
+    using var pair = await EnginePair.StartAsync(Path.Combine(args[0], "llama31-bf16"), libraries, "--kv-memory", "64MiB");
+    return [await pair.CheckSplitAsync(vocab: 100, [5, 40, 60], generated: 8)];
+});
 
+double copyRate = 0;
+await CheckAsync("memory", () =>
+{
+    using var gpu = OpenGpu(new ModelKernels(ComputeType.BFloat16, ScriptedServe.KvTransport.KvDataType.BFloat16, 128, 4, GatedByGelu: false));
+    return Task.FromResult<IEnumerable<string>>(Bandwidth.Measure(gpu, TimeProvider.System, out copyRate));
+});
+
+Console.WriteLine($"writing {BigModel.Shape.Name} ({BigModel.Shape.Parameters / 1_000_000} million weights) to {args[1]}");
+string big = BigModel.Make(args[1]);
+await CheckAsync("steps", () => Task.FromResult(StepBenchmark.Run(big, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("engines", async () =>
+{
+    int vocab = BigModel.Shape.Vocab;
+    using var pair = await EnginePair.StartAsync(big, libraries, "--kv-memory", "12GiB", "--max-batch-tokens", "2048", "--max-sequences", "64");
+    return
+    [
+        await pair.CheckSplitAsync(vocab, [100, 3000], generated: 16),
+        await pair.MeasureTransferAsync(vocab, 8192, TimeProvider.System),
+        await pair.MeasureThroughputAsync(vocab, requests: 1, length: 1024, generated: 128, TimeProvider.System),
+        await pair.MeasureThroughputAsync(vocab, requests: 64, length: 1024, generated: 128, TimeProvider.System),
+    ];
+});
+Console.WriteLine(await Transformers.CompareAsync(big, Path.Combine(AppContext.BaseDirectory, "transformers_speed.py")));
 Console.WriteLine(failures == 0 ? "all checks passed" : $"{failures} checks failed");
 return failures == 0 ? 0 : Failed;
 
-IGpu OpenGpu(ModelKernels kernels) => CudaGpu.Open(0, args[1..], kernels, Environment.GetEnvironmentVariable);
+async Task CheckAsync(string name, Func<Task<IEnumerable<string>>> check)
+{
+    try
+    {
+        foreach (string line in await check())
+        {
+            Console.WriteLine(line);
+        }
+    }
+    catch (NotSupportedException e)
+    {
+        Console.WriteLine($"{name}: not for these kernels: {e.Message}");
+    }
+    catch (Exception e)
+    {
+        // What one check met must not keep the others from being seen.
+        failures++;
+        Console.WriteLine($"FAILED {name}: {(e is CheckFailedException or CudaException or CudaUnavailableException or KernelCompilationException ? e.Message : e)}");
+    }
+}
+
+IGpu OpenGpu(ModelKernels kernels) => CudaGpu.Open(0, libraries, kernels, Environment.GetEnvironmentVariable);

@@ -18,9 +18,11 @@ cp -r "$sdk/shared/Microsoft.AspNetCore.App/$web" "$out/dotnet/shared/Microsoft.
 cp -r "$here/../data/models" "$out/models"
 cat > "$out/run" <<'RUN'
 #!/usr/bin/env bash
-# run [CUDA_LIBRARIES_FOLDER...]
+# run [CUDA_LIBRARIES_FOLDER...]; GPU_CHECKS_WORK: where the big model is written, 16 GB.
+work=${GPU_CHECKS_WORK:-/tmp/gpu-checks}
+mkdir -p "$work"
 here=$(cd "$(dirname "$0")" && pwd)
-DOTNET_ROOT="$here/dotnet" exec "$here/dotnet/dotnet" "$here/program/gpu-checks.dll" "$here/models" "$@"
+DOTNET_ROOT="$here/dotnet" exec "$here/dotnet/dotnet" "$here/program/gpu-checks.dll" "$here/models" "$work" "$@"
 RUN
 chmod +x "$out/run"
 echo "$out/run"

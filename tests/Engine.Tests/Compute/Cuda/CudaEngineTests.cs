@@ -143,6 +143,7 @@ public sealed class CudaEngineTests : IDisposable
             KvMemoryBytes = 1 << 16,
             PageTokens = 4,
             Limits = new EngineLimits { MaxBatchTokens = 16, MaxSequences = 4 },
+            TensorParallel = 1,
             Threads = 1,
             Processors = [],
             Labels = [],

@@ -58,7 +58,12 @@ internal sealed unsafe class EmulatedGpu : IGpu
     {
         fixed (byte* text = Encoding.UTF8.GetBytes(name + "\0"))
         {
-            var kernel = _kernel(text);
+            nint kernel;
+            lock (Turn)
+            {
+                kernel = _kernel(text);
+            }
+
             return kernel != 0 ? kernel : throw new InvalidOperationException($"tests/CudaKernels/EmulatedGpu.cpp has no {name}");
         }
     }
