@@ -52,6 +52,7 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly ShadowRouters shadows;
     private volatile Task? watching;
     private Task guarding = Task.CompletedTask;
+    private Task warming = Task.CompletedTask;
     private volatile bool hasStarted;
     private readonly HostMetrics metrics;
     private readonly Readiness readiness;
@@ -216,6 +217,7 @@ internal sealed class HostApplication : IAsyncDisposable
         await app.StopAsync();
         await requestsEnd.CancelAsync();
         await (watching ?? Task.CompletedTask).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await warming.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await guarding;
         await shadows.DisposeAsync();
         await watcher.DisposeAsync();
@@ -243,6 +245,7 @@ internal sealed class HostApplication : IAsyncDisposable
 
         await watcher.StartAsync(requestsEnd.Token);
         routers.AllowEmergency();
+        warming = routers.WarmUp(options.WarmUpCompiles, requestsEnd.Token);
     }
 
     private async Task<bool> TryRestoreAsync()

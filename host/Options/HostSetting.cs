@@ -106,12 +106,13 @@ internal static class HostSettings
     public static readonly HostSetting ScriptDeny = new("script-deny", "API", "An API that is refused to scripts, written as for script-allow. May be given several times.", Many: true);
 
     public static readonly HostSetting WatchQuiet = new("watch-quiet-ms", "MS", "Quiet time after a change in the scripts folder before it is read, 0 to 10000. Default: 100.");
+    public static readonly HostSetting WarmUpCompiles = new("warm-up-compiles", "N", "Compiles in the background after the start, which make the first changes of a router as quick as later ones, 0 to 1000. Default: 24.");
     public static readonly HostSetting WatchRescan = new("watch-rescan-ms", "MS", "Between two looks at the scripts folder where no change is reported, 100 to 3600000. Default: 2000.");
 
     public static IReadOnlyList<HostSetting> All { get; } =
     [
         Model, Engines, Engine, AlsoModel, Device, CudaLibs, TensorParallel, Threads, Processors, KvMemory, KvDataType, PageTokens, Weights, WeightCache, WeightCacheLimit, ClusterSecretFile, Router, Scripts, Data, Store, Host, Port, ApiKey, AdminToken,
-        RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan,
+        RequestTimeout, CallTimeout, EngineStartTimeout, .. OfScripts.Select(limit => limit.Setting), ScriptAllow, ScriptDeny, WatchQuiet, WatchRescan, WarmUpCompiles,
         Guard, .. OfGuard.Select(bound => bound.Setting), TraceRequests, TraceMib, TraceEntries, TraceLineChars,
     ];
 }

@@ -87,6 +87,9 @@ internal sealed record ServeOptions
 
     public TraceSettings Traces { get; init; } = TraceSettings.Default;
 
+    /// <summary>After the start, to make the compiler quick.</summary>
+    public int WarmUpCompiles { get; init; } = 24;
+
     public ScriptLimits ScriptLimits { get; init; } = new();
 
     public ScriptApiRules ScriptApi { get; init; } = ScriptApiRules.Default;

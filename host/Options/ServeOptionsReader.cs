@@ -89,6 +89,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             },
             ScriptLimits = Limits(),
             ScriptApi = Api(),
+            WarmUpCompiles = Integer(HostSettings.WarmUpCompiles, defaults.WarmUpCompiles, 0, 1000),
             ScriptWatcher = new ScriptWatcherOptions
             {
                 QuietMs = Integer(HostSettings.WatchQuiet, defaults.ScriptWatcher.QuietMs, 0, 10_000),

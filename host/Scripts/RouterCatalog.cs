@@ -120,12 +120,10 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
         }
     }
 
-    /// <summary>Compiles the compiler's own code paths, so that the first change is as quick as the next.</summary>
-    public async Task WarmUp(CancellationToken cancellationToken)
-    {
-        var source = _compiler.Read("warm-up", "IAsyncEnumerable<Chunk> HandleRequest(Request request) => Fleet.LeastLoaded().StartGenerate(request);");
-        await _queue.Compile(source, "warm-up", cancellationToken);
-    }
+    /// <summary>Makes the compiler quick; to be run in the background once what serves is in force.</summary>
+    /// <param name="compiles">How often to compile for it.</param>
+    public Task WarmUp(int compiles, CancellationToken cancellationToken) => new CompilerWarmUp(_compiler, _queue, _time).Run(
+        [.. _routers.Slots.Select(slot => slot.Active?.Source).OfType<ScriptSource>()], compiles, cancellationToken);
 
     /// <summary>Compiles a text and changes nothing.</summary>
     /// <exception cref="RouterRefusedException">The name is not valid, or too many compiles wait.</exception>

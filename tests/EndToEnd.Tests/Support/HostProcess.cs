@@ -82,6 +82,8 @@ public sealed partial class HostProcess : IAsyncDisposable
             process.StartInfo.ArgumentList.Add(argument);
         }
 
+        // Some seconds of CPU for each of many short-lived hosts.
+        process.StartInfo.Environment.TryAdd("SCRIPTEDSERVE_WARM_UP_COMPILES", "0");
         var output = new ConcurrentQueue<string>();
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         void OnLine(string? line)

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Time.Testing;
 using ScriptedServe.Host.Scripts;
 
 namespace ScriptedServe.Host.Tests.Scripts;
@@ -268,6 +269,29 @@ public sealed class RouterCatalogTests
         Assert.Contains("accepted", outcomes);
         Assert.Contains("compile_queue_full", outcomes);
         Assert.True((await harness.Put(CatalogHarness.Answering(1), "later")).Accepted);
+    }
+
+    [Fact]
+    public async Task Warming_up_gives_way_to_changes_and_leaves_nothing_behind()
+    {
+        var time = new FakeTimeProvider();
+        await using var harness = new CatalogHarness(time: time);
+        await harness.MustPut(CatalogHarness.Answering(1));
+        using var stop = new CancellationTokenSource();
+        var warming = harness.Catalog.WarmUp(compiles: 1000, stop.Token);
+
+        // Time stands still: it rests after its first compile at the latest.
+        await harness.MustPut(CatalogHarness.Answering(2));
+        Assert.Equal([2], await harness.Serve());
+        Assert.Equal(2, harness.Catalog.LoadContexts);
+        Assert.Equal(["main"], harness.Catalog.List().Select(router => router.Name));
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => warming);
+
+        // Without a router there is nothing else to compile than its own.
+        await using var empty = new CatalogHarness(time: TimeProvider.System);
+        await empty.Catalog.WarmUp(compiles: 2, CancellationToken.None);
+        Assert.Equal(0, empty.Catalog.LoadContexts);
     }
 
     [Theory]
