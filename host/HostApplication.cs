@@ -45,6 +45,7 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly EngineFleet fleet;
     private readonly LocalEngines? local;
     private readonly IRouterStore store;
+    private readonly CompilerProcess compiler;
     private readonly RouterCatalog routers;
     private readonly ScriptWatcher watcher;
     private readonly ILoggerFactory loggers;
@@ -52,7 +53,7 @@ internal sealed class HostApplication : IAsyncDisposable
     private readonly ShadowRouters shadows;
     private volatile Task? watching;
     private Task guarding = Task.CompletedTask;
-    private Task warming = Task.CompletedTask;
+    private Task warming;
     private volatile bool hasStarted;
     private readonly HostMetrics metrics;
     private readonly Readiness readiness;
@@ -91,8 +92,11 @@ internal sealed class HostApplication : IAsyncDisposable
         var limits = options.ScriptLimits;
         var folder = new ScriptFolder(ScriptsFolder);
         var globals = new RouterGlobalsSource(fleet.Scripts, traffic, time, loggers, name => RouterOptions(file, name));
-        var compiler = new ScriptCompiler(folder, limits, options.ScriptApi);
+        compiler = new CompilerProcess(folder, limits, options.ScriptApi, TimeProvider.System, loggers.CreateLogger<CompilerProcess>());
         routers = new RouterCatalog(compiler, limits, globals.For, options.Router, time, TimeProvider.System, events, loggers.CreateLogger<RouterCatalog>(), store);
+
+        // The compiler's process starts while this one does.
+        warming = routers.WarmUp(compiles: 1, requestsEnd.Token);
         watcher = new ScriptWatcher(folder, routers, limits, options.ScriptWatcher, time, loggers.CreateLogger<ScriptWatcher>());
         guard = new RouterGuard(new GuardedCatalog(routers), figures, options.Guard, events, time, loggers.CreateLogger<RouterGuard>());
         fleet.Changed += _ => guard.EnginesChanged();
@@ -222,6 +226,7 @@ internal sealed class HostApplication : IAsyncDisposable
         await shadows.DisposeAsync();
         await watcher.DisposeAsync();
         await routers.DisposeAsync();
+        await compiler.DisposeAsync();
         await store.DisposeAsync();
         if (local is not null)
         {
@@ -245,6 +250,7 @@ internal sealed class HostApplication : IAsyncDisposable
 
         await watcher.StartAsync(requestsEnd.Token);
         routers.AllowEmergency();
+        await warming;
         warming = routers.WarmUp(options.WarmUpCompiles, requestsEnd.Token);
     }
 

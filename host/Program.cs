@@ -1,5 +1,12 @@
 using ScriptedServe.Host;
 using ScriptedServe.Host.Commands;
+using ScriptedServe.Host.Scripts;
+
+if (args is [CompilerWorker.Argument])
+{
+    await CompilerWorker.RunAsync(Console.OpenStandardInput(), Console.OpenStandardOutput());
+    return 0;
+}
 
 // First of all: the runtime reads it once.
 RuntimeTuning.Apply();

@@ -81,6 +81,7 @@ internal static class HostSettings
         (new("plan-limit-ms", "MS", "How long one call of PlanStrategy may take. Default: 10000."), static (limits, value) => limits.PlanLimitMs = value),
         (new("compile-queue", "N", "Compiles that may wait for their turn. Default: 16."), static (limits, value) => limits.CompileQueue = value),
         (new("router-versions-kept", "N", "Inactive versions of a router that stay loaded. Default: 2."), static (limits, value) => limits.VersionsKept = value),
+        (new("compile-ms", "MS", "Longest time to compile one text. Default: 30000."), static (limits, value) => limits.CompileMs = value),
         (new("router-history", "N", "Versions of a router that are remembered after they were unloaded. Default: 50."), static (limits, value) => limits.History = value),
     ];
 

@@ -9,7 +9,7 @@ namespace ScriptedServe.Host.Scripts;
 /// </summary>
 public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
 {
-    private readonly ScriptCompiler _compiler;
+    private readonly IScriptCompiler _compiler;
     private readonly IRouterStore _store;
     private readonly string _defaultRouter;
     private readonly TimeProvider _time;
@@ -28,7 +28,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     /// <param name="time">Of limits on waiting and PlanStrategy's interval. Thread time is measured on <paramref name="machineTime"/>.</param>
     /// <param name="store">Not disposed by the catalog.</param>
     public RouterCatalog(
-        ScriptCompiler compiler, ScriptLimits limits, Func<string, int, RouterGlobals> globals, string defaultRouter,
+        IScriptCompiler compiler, ScriptLimits limits, Func<string, int, RouterGlobals> globals, string defaultRouter,
         TimeProvider time, TimeProvider machineTime, IHostEvents events, ILogger<RouterCatalog> log, IRouterStore store)
     {
         RouterNames.Check(defaultRouter);
@@ -131,7 +131,7 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     {
         RouterNames.Check(name);
         using var place = _queue.Enter();
-        var source = _compiler.Read(name, text);
+        var source = await _compiler.ReadAsync(name, text, cancellationToken);
         return (source, (await _queue.Compile(source, $"check-{name}", cancellationToken)).Diagnostics);
     }
 

@@ -44,6 +44,9 @@ public sealed class ScriptLimits
     /// <summary>Compiles that may wait for their turn (default 16; 1 to 1024). Setting: compile-queue.</summary>
     public int CompileQueue { get; set; } = 16;
 
+    /// <summary>How long reading or compiling one text may take, milliseconds (default 30000; 100 to 600000). Setting: compile-ms.</summary>
+    public int CompileMs { get; set; } = 30_000;
+
     /// <summary>
     /// Inactive versions of a name that stay loaded, for rollback and <c>X-Router: name@version</c>; the one a rollback would take is kept
     /// first, then the newest (default 2; 2 to 64). Each holds a load context. Setting: router-versions-kept.
@@ -70,6 +73,7 @@ public sealed class ScriptLimits
         Range("plan-interval-ms", PlanIntervalMs, 10, 3_600_000);
         Range("plan-limit-ms", PlanLimitMs, 1, 3_600_000);
         Range("compile-queue", CompileQueue, 1, 1024);
+        Range("compile-ms", CompileMs, 100, 600_000);
         Range("router-versions-kept", VersionsKept, 2, 64);
         Range("router-history", History, 0, 10_000);
         return errors;

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Serialization;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -18,12 +19,10 @@ public sealed record ScriptFile(string Path, string Text);
 /// <param name="Refusals">Directives that cannot be followed; not empty means that it cannot be compiled.</param>
 public sealed record ScriptSource(IReadOnlyList<ScriptFile> Files, string Hash, IReadOnlyList<RouterDiagnostic> Refusals)
 {
+    [JsonIgnore]
     public ScriptFile Main => Files[0];
 
     public string? TextOf(string path) => Files.FirstOrDefault(file => file.Path == path)?.Text;
-
-    internal static CSharpParseOptions ParseOptions { get; } =
-        new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script);
 
     /// <summary>Follows the <c>#load</c> and checks the <c>#r</c> directives of a text.</summary>
     /// <param name="path">The file name the text goes by.</param>
@@ -31,7 +30,27 @@ public sealed record ScriptSource(IReadOnlyList<ScriptFile> Files, string Hash, 
     {
         var reader = new Reader(folder, limits);
         reader.Add(path, text, depth: 0);
-        return new ScriptSource(reader.Files, reader.Hash(), reader.Refusals);
+        return new ScriptSource(reader.Files, HashOf(reader.Files, reader.Refusals), reader.Refusals);
+    }
+
+    /// <summary>A text that could not even be read.</summary>
+    internal static ScriptSource Refused(ScriptFile file, string id, string why)
+    {
+        RouterDiagnostic[] refusals = [new(file.Path, 0, 0, id, DiagnosticSeverity.Error, why)];
+        return new ScriptSource([file], HashOf([file], refusals), refusals);
+    }
+
+    private static string HashOf(IEnumerable<ScriptFile> files, IEnumerable<RouterDiagnostic> refusals)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var part in files.SelectMany(file => new[] { file.Path, file.Text }).Concat(refusals.Select(refusal => refusal.Message)))
+        {
+            var bytes = Encoding.UTF8.GetBytes(part);
+            hash.AppendData(BitConverter.GetBytes(bytes.Length));
+            hash.AppendData(bytes);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private sealed class Reader(ScriptFolder folder, ScriptLimits limits)
@@ -61,7 +80,7 @@ public sealed record ScriptSource(IReadOnlyList<ScriptFile> Files, string Hash, 
                 return;
             }
 
-            var root = (CompilationUnitSyntax)CSharpSyntaxTree.ParseText(text, ParseOptions, path).GetRoot();
+            var root = (CompilationUnitSyntax)CSharpSyntaxTree.ParseText(text, ScriptCompiler.ParseOptions, path).GetRoot();
             foreach (var directive in root.GetReferenceDirectives())
             {
                 var assembly = directive.File.ValueText;
@@ -75,19 +94,6 @@ public sealed record ScriptSource(IReadOnlyList<ScriptFile> Files, string Hash, 
             {
                 Follow(path, directive, depth);
             }
-        }
-
-        public string Hash()
-        {
-            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            foreach (var part in Files.SelectMany(file => new[] { file.Path, file.Text }).Concat(Refusals.Select(refusal => refusal.Message)))
-            {
-                var bytes = Encoding.UTF8.GetBytes(part);
-                hash.AppendData(BitConverter.GetBytes(bytes.Length));
-                hash.AppendData(bytes);
-            }
-
-            return Convert.ToHexStringLower(hash.GetHashAndReset());
         }
 
         private void Follow(string from, LoadDirectiveTriviaSyntax directive, int depth)

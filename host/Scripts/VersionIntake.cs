@@ -10,7 +10,7 @@ namespace ScriptedServe.Host.Scripts;
 /// activation to the store; (6) publish. Until (5) nothing has changed.
 /// </remarks>
 internal sealed class VersionIntake(
-    ScriptCompiler compiler, ScriptLimits limits, IRouterStore store, CompileQueue queue, VersionLoader loader, RoutersInForce routers, RouterView view,
+    IScriptCompiler compiler, ScriptLimits limits, IRouterStore store, CompileQueue queue, VersionLoader loader, RoutersInForce routers, RouterView view,
     TimeProvider time, IHostEvents events, Lock gate)
 {
     /// <summary>As <see cref="RouterCatalog.Put"/>.</summary>
@@ -25,7 +25,7 @@ internal sealed class VersionIntake(
         try
         {
             // 2
-            var source = compiler.Read(submission.Name, submission.Text);
+            var source = await compiler.ReadAsync(submission.Name, submission.Text, cancellationToken);
             var number = await RouterRefusals.FromStore(() => store.Number(submission.Name, source.Hash, cancellationToken));
             if (slot.Serving.Usable.GetValueOrDefault(number.Number) is { } same)
             {

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace ScriptedServe.Host.Engines.Supervision;
 
 /// <summary>Where the engine's program is and how it is started. It is copied beside the host when that is built; its assembly is never loaded here.</summary>
@@ -17,22 +15,7 @@ internal sealed record EngineBinary(string Dotnet, string Assembly)
     {
         var assembly = Path.Combine(Folder, AssemblyName);
         return File.Exists(assembly)
-            ? new EngineBinary(FindDotnet(), assembly)
+            ? new EngineBinary(DotnetProgram.Find(), assembly)
             : throw new EngineStartException($"The engine's program is not at {assembly}; building or publishing the host puts it there.");
-    }
-
-    private static string FindDotnet()
-    {
-        var name = OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet";
-
-        // <root>/shared/Microsoft.NETCore.App/<version>/ is the runtime this process runs on, also under an apphost.
-        var root = new DirectoryInfo(RuntimeEnvironment.GetRuntimeDirectory()).Parent?.Parent?.Parent?.FullName;
-        string?[] candidates =
-        [
-            Environment.GetEnvironmentVariable("DOTNET_HOST_PATH"),
-            Path.GetFileName(Environment.ProcessPath) == name ? Environment.ProcessPath : null,
-            root is null ? null : Path.Combine(root, name),
-        ];
-        return candidates.FirstOrDefault(File.Exists) ?? name;
     }
 }

@@ -5,8 +5,8 @@ using System.Text.RegularExpressions;
 
 namespace ScriptedServe.LiveSwapBenchmark;
 
-/// <summary>What is read of the host: memory that is really in use, and how many script load contexts are alive.</summary>
-internal sealed record HostReading(double ResidentMiB, double HeapMiB, double CommittedMiB, int LoadContexts);
+/// <summary>What is read of the host: memory that is really in use, that of its compiler's process, and how many script load contexts are alive.</summary>
+internal sealed record HostReading(double ResidentMiB, double CompilerMiB, double HeapMiB, double CommittedMiB, int LoadContexts);
 
 /// <summary>A host process with its engines over a private copy of <c>scripts/</c> and a data directory of its own.</summary>
 internal sealed partial class HostUnderLoad : IAsyncDisposable
@@ -70,10 +70,15 @@ internal sealed partial class HostUnderLoad : IAsyncDisposable
 
     public async Task<HostReading> ReadAsync()
     {
-        var resident = File.ReadLines($"/proc/{_process.Id}/status").First(line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1];
         var metrics = (await Client.GetStringAsync(new Uri("/metrics", UriKind.Relative))).Split('\n');
         return new HostReading(
-            double.Parse(resident, CultureInfo.InvariantCulture) / 1024, MiB("dotnet_gc_heap_bytes"), MiB("dotnet_gc_committed_bytes"), (int)(await GetAsync("/admin/routers"))["load_contexts"]!);
+            Resident(_process.Id.ToString(CultureInfo.InvariantCulture)), Children().Where(child => File.ReadAllText($"/proc/{child}/cmdline").Contains("compiler-process", StringComparison.Ordinal)).Sum(Resident), MiB("dotnet_gc_heap_bytes"), MiB("dotnet_gc_committed_bytes"), (int)(await GetAsync("/admin/routers"))["load_contexts"]!);
+
+        IEnumerable<string> Children() => Directory.GetFiles($"/proc/{_process.Id}/task", "children", SearchOption.AllDirectories)
+            .SelectMany(file => File.ReadAllText(file).Split(' ', StringSplitOptions.RemoveEmptyEntries));
+
+        static double Resident(string process) => double.Parse(
+            File.ReadLines($"/proc/{process}/status").First(line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) / 1024;
 
         double MiB(string name) => double.Parse(metrics.First(line => line.StartsWith(name + " ", StringComparison.Ordinal))[(name.Length + 1)..], CultureInfo.InvariantCulture) / (1 << 20);
     }

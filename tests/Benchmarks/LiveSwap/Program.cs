@@ -36,10 +36,10 @@ Console.WriteLine($"swaps            {swapper.Summary()}");
 Console.WriteLine($"compile to active, ms   {swapper.Latency()}");
 Console.WriteLine($"activate, rollback, ms  {swapper.PointerLatency()}");
 Console.WriteLine($"streams          {traffic.Finished} finished, {traffic.Failed} failed or changed{(traffic.FirstFailure is { } failure ? ": " + failure : "")}");
-Console.WriteLine("after              resident  heap  committed, MiB   load contexts");
+Console.WriteLine("after              resident  its compiler  heap  committed, MiB   load contexts");
 foreach (var (when, reading) in new[] { ("warm-up", warm), ("the swaps", end), ("the traffic", settled), ("five quiet seconds", quiet) })
 {
-    Console.WriteLine($"{when,-18} {reading.ResidentMiB,8:F0} {reading.HeapMiB,5:F0} {reading.CommittedMiB,10:F0} {reading.LoadContexts,20}");
+    Console.WriteLine($"{when,-18} {reading.ResidentMiB,8:F0} {reading.CompilerMiB,13:F0} {reading.HeapMiB,5:F0} {reading.CommittedMiB,10:F0} {reading.LoadContexts,20}");
 }
 
 return traffic.Failed == 0 ? 0 : 1;

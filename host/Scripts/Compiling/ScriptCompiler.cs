@@ -8,14 +8,6 @@ using ScriptedServe.Scripting;
 
 namespace ScriptedServe.Host.Scripts;
 
-/// <summary>What a compile gave.</summary>
-/// <param name="Assembly">The emitted image; null if there were errors.</param>
-/// <param name="Symbols">Its portable PDB, with the author's lines.</param>
-/// <param name="FactoryType">The type whose static <paramref name="FactoryMethod"/> makes an instance of the script.</param>
-/// <param name="Diagnostics">Errors and warnings, in the order of files and lines.</param>
-public sealed record CompiledScript(
-    ScriptSource Source, byte[]? Assembly, byte[]? Symbols, string? FactoryType, string? FactoryMethod, IReadOnlyList<RouterDiagnostic> Diagnostics);
-
 /// <summary>
 /// Compiles routers. Without state: any number may run at once; the catalog runs one at a time.
 /// </summary>
@@ -23,7 +15,7 @@ public sealed record CompiledScript(
 /// The steps: (1) compile the author's text for its diagnostics; (2) check entry points and API rules on its symbols; (3) put the guards
 /// in; (4) compile that to an image. CSharpScript would run the text as well, but it leaks an assembly each time.
 /// </remarks>
-public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, ScriptApiRules rules)
+public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, ScriptApiRules rules) : IScriptCompiler
 {
     /// <summary>Imported into every script; <c>scripts/editor.rsp</c> says the same to editors.</summary>
     internal static readonly string[] Usings =
@@ -37,12 +29,17 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
 
     public ScriptFolder Folder => folder;
 
-    /// <summary>Reads a router's text and what it loads.</summary>
-    /// <param name="name">The router's name; diagnostics call its file <c>name.csx</c>.</param>
+    internal static CSharpParseOptions ParseOptions { get; } = new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script);
+
+    /// <summary>As <see cref="IScriptCompiler.ReadAsync"/>.</summary>
     public ScriptSource Read(string name, string text) => ScriptSource.Read(name + ".csx", text, folder, limits);
 
-    /// <summary>Compiles; errors in the script are diagnostics, never exceptions.</summary>
-    /// <param name="assemblyName">Names the image in stack traces and dumps.</param>
+    Task<ScriptSource> IScriptCompiler.ReadAsync(string name, string text, CancellationToken cancellationToken) => Task.FromResult(Read(name, text));
+
+    Task<CompiledScript> IScriptCompiler.CompileAsync(ScriptSource source, string assemblyName, CancellationToken cancellationToken) =>
+        Task.Run(() => Compile(source, assemblyName, cancellationToken), cancellationToken);
+
+    /// <summary>As <see cref="IScriptCompiler.CompileAsync"/>.</summary>
     public CompiledScript Compile(ScriptSource source, string assemblyName, CancellationToken cancellationToken)
     {
         if (source.Refusals.Count > 0)
@@ -125,7 +122,7 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
             nullableContextOptions: NullableContextOptions.Annotations);
         return CSharpCompilation.CreateScriptCompilation(
             assemblyName,
-            CSharpSyntaxTree.ParseText(texts[main], ScriptSource.ParseOptions, main),
+            CSharpSyntaxTree.ParseText(texts[main], ParseOptions, main),
             ScriptReferences.Default,
             options,
             returnType: typeof(object),

@@ -31,6 +31,9 @@ public sealed class ScriptApiRules
 
     public ScriptApiRules(IReadOnlyDictionary<string, ApiRule?> rules) => _rules = new(rules, StringComparer.Ordinal);
 
+    /// <summary>By entry, as <c>N:Name.Space</c>; null where something is allowed inside of what is refused.</summary>
+    internal IReadOnlyDictionary<string, ApiRule?> Entries => _rules;
+
     /// <summary>The rules in force unless others are given.</summary>
     public static ScriptApiRules Default { get; } = new(new Dictionary<string, ApiRule?>
     {

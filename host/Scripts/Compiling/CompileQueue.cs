@@ -1,7 +1,7 @@
 namespace ScriptedServe.Host.Scripts;
 
 /// <summary>Compiles off the request path: one text at a time on the whole host, and only so many wait.</summary>
-internal sealed class CompileQueue(ScriptCompiler compiler, ScriptLimits limits)
+internal sealed class CompileQueue(IScriptCompiler compiler, ScriptLimits limits)
 {
     private int _waiting;
 
@@ -28,7 +28,7 @@ internal sealed class CompileQueue(ScriptCompiler compiler, ScriptLimits limits)
         await Turn.WaitAsync(cancellationToken);
         try
         {
-            return await Task.Run(() => compiler.Compile(source, label, cancellationToken), cancellationToken);
+            return await compiler.CompileAsync(source, label, cancellationToken);
         }
         finally
         {

@@ -4,7 +4,7 @@ namespace ScriptedServe.Host.Scripts;
 /// Compiles what is in force again and again for a while after the start, in the background, so that the first change is as quick as the hundredth: the runtime
 /// makes good code only of methods that were called thirty times, and what that code takes of memory is then taken before the first change.
 /// </summary>
-internal sealed class CompilerWarmUp(ScriptCompiler compiler, CompileQueue queue, TimeProvider time)
+internal sealed class CompilerWarmUp(IScriptCompiler compiler, CompileQueue queue, TimeProvider time)
 {
     /// <summary>Between two compiles: the turn of a change that comes meanwhile, and the processor's for requests.</summary>
     private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(50);
@@ -17,7 +17,7 @@ internal sealed class CompilerWarmUp(ScriptCompiler compiler, CompileQueue queue
     {
         if (sources.Count == 0)
         {
-            sources = [compiler.Read("warm-up", SmallestRouter)];
+            sources = [await compiler.ReadAsync("warm-up", SmallestRouter, cancellationToken)];
         }
 
         for (var i = 0; i < compiles; i++)
