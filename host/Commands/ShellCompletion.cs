@@ -22,7 +22,12 @@ internal static class ShellCompletion
             local line="${COMP_LINE:${#COMP_WORDS[0]}}" IFS=$'\n'
             local point=$((COMP_POINT - ${#COMP_WORDS[0]}))
             line="${line# }" point=$((point - 1))
-            COMPREPLY=($({{{program}}} "[suggest:${point}]" "${line}" 2>/dev/null))
+            # What is offered may have the word anywhere in it.
+            local word="${line:0:${point}}" offered
+            word="${word##* }" COMPREPLY=()
+            for offered in $({{{program}}} "[suggest:${point}]" "${line}" 2>/dev/null); do
+                [[ "${offered}" == "${word}"* ]] && COMPREPLY+=("${offered}")
+            done
         }
         complete -o default -F _scriptedserve scriptedserve ScriptedServe.Host
 

@@ -116,6 +116,7 @@ public sealed class CommandTests(CommandTests.Host fixture) : IClassFixture<Comm
     {
         var script = (await CommandRun.Of("completion", "bash")).Output;
         Assert.Equal("push", await CompleteAsync(script, "scriptedserve pus"));
+        Assert.Equal("", await CompleteAsync(script, "scriptedserve serve libs"));
         Assert.Equal("round_robin", await CompleteAsync(script, "scriptedserve rollback rou"));
         Assert.Equal("", await CompleteAsync(script, "scriptedserve rollback rou", url: "http://127.0.0.1:1"));
         Assert.Contains("--activate", await CompleteAsync(script, "scriptedserve push --"), StringComparison.Ordinal);
