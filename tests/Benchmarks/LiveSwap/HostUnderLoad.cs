@@ -74,8 +74,8 @@ internal sealed partial class HostUnderLoad : IAsyncDisposable
         return new HostReading(
             Resident(_process.Id.ToString(CultureInfo.InvariantCulture)), Children().Where(child => File.ReadAllText($"/proc/{child}/cmdline").Contains("compiler-process", StringComparison.Ordinal)).Sum(Resident), MiB("dotnet_gc_heap_bytes"), MiB("dotnet_gc_committed_bytes"), (int)(await GetAsync("/admin/routers"))["load_contexts"]!);
 
-        IEnumerable<string> Children() => Directory.GetFiles($"/proc/{_process.Id}/task", "children", SearchOption.AllDirectories)
-            .SelectMany(file => File.ReadAllText(file).Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        IEnumerable<string> Children() => Directory.GetDirectories($"/proc/{_process.Id}/task")
+            .SelectMany(thread => File.ReadAllText(Path.Combine(thread, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries));
 
         static double Resident(string process) => double.Parse(
             File.ReadLines($"/proc/{process}/status").First(line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) / 1024;
