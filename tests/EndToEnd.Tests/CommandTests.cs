@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using ScriptedServe.EndToEnd.Tests.Support;
+using ScriptedServe.Tests.Support;
 
 namespace ScriptedServe.EndToEnd.Tests;
 
@@ -123,6 +124,35 @@ public sealed class CommandTests(CommandTests.Host fixture) : IClassFixture<Comm
         Expect(await CommandRun.Of("completion", "fish"), 2, "fish");
     }
 
+    [RequiresFact(Need.Zsh)]
+    public async Task Zsh_completes_the_routers_of_the_running_host()
+    {
+        // An interactive zsh on a terminal of its own, to which a tab is typed; it is read until the word is whole.
+        const string Asking = """
+            zmodload zsh/zpty
+            zpty -b shell 'TERM=dumb zsh -f -i'
+            wait_for() {
+                local seen= chunk
+                for i in {1..600}; do
+                    zpty -r -t shell chunk && seen+=$chunk || sleep 0.05
+                    [[ $seen == *$1* ]] && return 0
+                done
+                print -r -- "waited for '$1', saw: $seen"; return 1
+            }
+            zpty -w shell "autoload -U compinit; compinit -u; source ${(q)1}; bindkey '^I' complete-word; echo ready-$((40+2))"
+            wait_for ready-42 && zpty -w -n shell $'scriptedserve rollback rou\t' && wait_for 'rollback round_robin' && print completed
+            zpty -d shell
+            """;
+        var script = Write("completion.zsh", (await CommandRun.Of("completion", "zsh")).Output);
+        using var zsh = new System.Diagnostics.Process
+        {
+            StartInfo = new System.Diagnostics.ProcessStartInfo("zsh", ["-f", "-c", Asking, "zsh", script]) { RedirectStandardOutput = true },
+        };
+        zsh.StartInfo.Environment["SCRIPTEDSERVE_URL"] = Server.Url.ToString();
+        zsh.Start();
+        Assert.Equal("completed", (await zsh.StandardOutput.ReadToEndAsync()).Trim());
+    }
+
     /// <summary>What bash offers for a command line, as its readline would ask.</summary>
     private async Task<string> CompleteAsync(string script, string line, string? url = null)
     {
@@ -163,6 +193,9 @@ public sealed class CommandTests(CommandTests.Host fixture) : IClassFixture<Comm
         Expect(await CommandRun.Of("push"), 2, "push");
         Expect(await CommandRun.Of("serve", "--port", Server.Url.Port.ToString(System.Globalization.CultureInfo.InvariantCulture)), 1, "cannot listen", "--port");
         Expect(await CommandRun.Of("serve", "--port", "0", "--model", folder), 1, folder);
+        Expect(await CommandRun.Of("serve", "--port", "0", "--store", "postgres://ann:topsecret@db/routers?nonsense=1"), 2, "--store", "nonsense");
+        Expect(await CommandRun.Of("serve", "--port", "0", "--data", Write("no-folder", "a file")), 1, "--data", "no-folder");
+        Expect(await CommandRun.Of("serve", "--port", "0", "--warm-up-compiles", "1001"), 2, "--warm-up-compiles", "1000");
     }
 
     private static void Expect(CommandRun run, int exitCode, params string[] mentions)

@@ -19,6 +19,9 @@ public enum Need
 
     /// <summary>g++, and bash to call it.</summary>
     CppCompiler,
+
+    /// <summary>zsh, with its completion and its zpty module.</summary>
+    Zsh,
 }
 
 /// <summary>A fact that is skipped, with the reason, where its need is absent; on CI it runs and fails instead.</summary>
@@ -45,6 +48,7 @@ public static class Prerequisites
         Need.PythonMsgpack => File.Exists("/usr/lib/python3/dist-packages/msgpack/__init__.py") ? null : "needs Debian's python3-msgpack",
         Need.Postgres => PostgresServer.WhyUnavailable(),
         Need.CppCompiler => OnPath("g++") && OnPath("bash") ? null : "needs g++ and bash on PATH",
+        Need.Zsh => OnPath("zsh") ? null : "needs zsh on PATH",
         _ => throw new ArgumentOutOfRangeException(nameof(need)),
     };
 
