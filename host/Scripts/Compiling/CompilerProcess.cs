@@ -104,6 +104,9 @@ internal sealed class CompilerProcess(ScriptFolder folder, ScriptLimits limits, 
 
             // Code shaped by what was seen to run is some tenth faster and takes twice the memory.
             start.Environment.TryAdd("DOTNET_TieredPGO", "0");
+
+            // Hexadecimal bytes: 2 GiB, ten times what real texts take.
+            start.Environment.TryAdd("DOTNET_GCHeapHardLimit", "80000000");
             var process = Process.Start(start)!;
             process.StandardInput.AutoFlush = true;
             process.StandardInput.WriteLine(JsonSerializer.Serialize(setup, CompilerJson.Default.CompilerSetup));
