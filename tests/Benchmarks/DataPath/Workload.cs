@@ -13,6 +13,9 @@ internal static class Workload
     /// <summary>Of the model's vocabulary: a token each.</summary>
     public const int PromptWords = 120;
 
+    /// <summary>Of the runtime: what comes on a socket is dealt with on the thread that waited for it.</summary>
+    public const string InlineSockets = "DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS";
+
     /// <summary>The root of the clone that this program was built in.</summary>
     public static string Repository()
     {
