@@ -1,9 +1,13 @@
+using System.Runtime.InteropServices;
 using ScriptedServe.Host;
 using ScriptedServe.Host.Commands;
 using ScriptedServe.Host.Scripts;
 
 if (args is [CompilerWorker.Argument])
 {
+    // A terminal's Ctrl-C goes to all processes at once; this one ends when the host lets go of it, and not while that still waits for its answer.
+    using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, static signal => signal.Cancel = true);
+    using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, static signal => signal.Cancel = true);
     await CompilerWorker.RunAsync(Console.OpenStandardInput(), Console.OpenStandardOutput());
     return 0;
 }
