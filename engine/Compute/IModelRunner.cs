@@ -31,6 +31,9 @@ public readonly record struct StepSlice(ReadOnlyMemory<int> Tokens, int Position
     /// the slice wants logits of such a sequence. Without effect on models that have no such length.
     /// </summary>
     public bool LongContext { get; init; }
+
+    /// <summary>The slice's only token is what this choice of the step launched before gives, and <see cref="Tokens"/> does not tell it; null: it does. For <see cref="ISamplingRunner"/>s alone.</summary>
+    public int? Choice { get; init; }
 }
 
 /// <summary>

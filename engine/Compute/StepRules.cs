@@ -18,7 +18,8 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
     }
 
     /// <summary>The same without logits.</summary>
-    public int Check(ReadOnlySpan<StepSlice> slices, KvPool pool)
+    /// <param name="choices">Of the step launched before.</param>
+    public int Check(ReadOnlySpan<StepSlice> slices, KvPool pool, int choices = 0)
     {
         ArgumentNullException.ThrowIfNull(pool);
         if (pool.Layout != layout)
@@ -40,7 +41,7 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
         long tokens = 0;
         for (int i = 0; i < slices.Length; i++)
         {
-            CheckSlice(i, slices[i], pool.Pages);
+            CheckSlice(i, slices[i], pool.Pages, choices);
             tokens += slices[i].Count;
             logitRows += slices[i].WantsLogits ? 1 : 0;
         }
@@ -53,11 +54,16 @@ internal sealed class StepRules(ModelDescription model, KvLayout layout, int max
         return logitRows;
     }
 
-    private void CheckSlice(int index, in StepSlice slice, int poolPages)
+    private void CheckSlice(int index, in StepSlice slice, int poolPages, int choices)
     {
         if (slice.Count == 0)
         {
             throw new ArgumentException($"slice {index} has no tokens", nameof(slice));
+        }
+
+        if (slice.Choice is { } choice && ((uint)choice >= (uint)choices || slice.Count != 1))
+        {
+            throw new ArgumentException($"slice {index} has {slice.Count} tokens, by choice {choice} of the step before, which had {choices} choices", nameof(slice));
         }
 
         long end = (long)slice.Position + slice.Count;

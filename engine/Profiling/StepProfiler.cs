@@ -57,7 +57,8 @@ internal sealed class StepProfiler(IModelRunner runner, KvPool pool, BudgetedTim
         if (runner is ISamplingRunner chooser)
         {
             // As the engine runs it: the logits stay where they are.
-            chooser.Forward(slices, pool, choices, null);
+            chooser.Launch(slices, pool, choices, null);
+            chooser.Collect();
         }
         else
         {

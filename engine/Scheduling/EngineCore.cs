@@ -12,6 +12,9 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <see cref="Commands"/>.
 /// <para>A step: (1) run the commands posted, so that a cancelled call has given its pages back before anything is computed; (2) refuse what has waited
 /// too long; (3) plan and compute; (4) publish the books; (5) answer the calls that ended, so that who asks after an answer sees its effect.</para>
+/// <para>Where the runner computes beside its caller, (3) launches what was planned and then awaits what was launched the step before, so that the runner always has work. Pages that are let
+/// go may then still be read or written by a step under way. What it is that gets them next comes after: another step, since steps take place in order; or a peer of a reservation, since (5), which
+/// tells it of the pages, comes after all that was under way when they were given.</para>
 /// </summary>
 public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposable
 {
@@ -24,6 +27,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     private readonly RunningSet _running;
     private readonly Scheduler _scheduler;
     private readonly StepComputation _computation;
+    private readonly bool _overlaps;
     private readonly SequenceTable _sequences;
     private readonly ReplyQueue _replies = new();
     private readonly LoadReport _load;
@@ -42,6 +46,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         _sequences = new SequenceTable(_waiting, _running, pool.Layout.Layers, Commands.Post, _replies);
         _scheduler = new Scheduler(
             _waiting, _running, limits, pool.CopyPage, item => _reservations.TryAdmit((Reservation)item), (item, e) => End(item, KvErrors.ToRpc(e, "Admission")), runner.Model.ShortContext, time);
+        _overlaps = limits.OverlapSteps && runner is ISamplingRunner;
         _computation = new StepComputation(runner, pool, _scheduler, this, time);
         _load = new LoadReport(_cache.Pages, _waiting, _sequences, _reservations, _scheduler, _computation.Statistics);
         _waitTimer = time.CreateTimer(_ => Commands.Wake(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
@@ -65,7 +70,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     public long PoolTokens => (long)_pool.Pages * _pool.Layout.PageTokens;
 
     /// <summary>Nothing runs, waits or is held.</summary>
-    public bool IsIdle => _sequences.Live.Count == 0 && _waiting.Count == 0 && _reservations.Count == 0;
+    public bool IsIdle => _sequences.Live.Count == 0 && _waiting.Count == 0 && _reservations.Count == 0 && _computation.UnderWay == 0;
 
     /// <summary>An empty block table for a new sequence. May be called from any thread.</summary>
     /// <param name="tokens">Tokens of the whole sequence.</param>
@@ -77,11 +82,7 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
         _ = Commands.Drain();
         var nextExpiry = _waiting.Expire(_refuse);
         var preemptions = _scheduler.Preemptions;
-        var computes = _scheduler.Plan();
-        if (computes)
-        {
-            _computation.Run();
-        }
+        var computes = PlanAndCompute();
 
         // A plan that computes nothing may still have put a sequence back in the queue, whose wait is to be bounded, or made room for another.
         var again = _sequences.FinishComputedSends() | computes | _scheduler.Preemptions != preemptions;
@@ -234,6 +235,38 @@ public sealed class EngineCore : IPrefixCacheListener, IStepOutcomes, IDisposabl
     {
         _waitTimer.Dispose();
         Status.Dispose();
+    }
+
+    /// <returns>True if anything was launched, or its outcome taken over.</returns>
+    private bool PlanAndCompute()
+    {
+        // More than one if a step has thrown.
+        var older = _computation.UnderWay;
+        var any = older > 0;
+        for (; older > 1; older--)
+        {
+            _computation.Collect();
+        }
+
+        var computes = _scheduler.Plan();
+        if (_scheduler.NeedsOutcome)
+        {
+            _computation.Collect();
+            older = 0;
+            computes = _scheduler.Plan();
+        }
+
+        if (computes)
+        {
+            _computation.Launch();
+        }
+
+        while (_computation.UnderWay > 0 && (older-- > 0 || !_overlaps))
+        {
+            _computation.Collect();
+        }
+
+        return any | computes;
     }
 
     private void EnsureOpen(bool forReservation)

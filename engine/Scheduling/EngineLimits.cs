@@ -9,6 +9,9 @@ public sealed record EngineLimits
     /// <summary>Sequences that run at a time.</summary>
     public int MaxSequences { get; init; } = 64;
 
+    /// <summary>The next step is launched before the outcome of the last one is known, where the runner computes beside its caller.</summary>
+    public bool OverlapSteps { get; init; } = true;
+
     /// <summary>Calls that may wait for pages or a seat.</summary>
     public int MaxWaiting { get; init; } = 1024;
 

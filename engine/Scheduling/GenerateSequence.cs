@@ -37,7 +37,13 @@ public sealed class GenerateSequence(
     /// <summary>This call has emitted tokens.</summary>
     public bool HasEmitted { get; private set; }
 
-    public override int Goal => Tokens.Count;
+    /// <summary>Tokens that steps under way choose.</summary>
+    public int AwaitedTokens { get; private set; }
+
+    /// <summary>Which choice of the step launched last the last awaited token is.</summary>
+    public int AwaitedChoice { get; private set; }
+
+    public override int Goal => Tokens.Count + AwaitedTokens;
 
     // The last token is computed here in any case: its logits are what the next one is chosen by.
     public override int MatchLimit => Tokens.Count - 1;
@@ -46,10 +52,19 @@ public sealed class GenerateSequence(
 
     public override bool CanPreempt => true;
 
-    public override bool IsPaused => !Output.HasRoom;
+    public override bool IsPaused => !Output.HasRoomFor(1);
 
-    /// <summary>How the next token is to be chosen, where the runner does that.</summary>
-    public TokenChoice NextChoice => new(this, Sampling, _counts, Generated, Tokens.Count);
+    /// <summary>An awaited token is the last one whatever it is, or fills the output. That it is a stop token cannot be known: then one is computed too many.</summary>
+    public override bool AwaitsOutcome => AwaitedTokens > 0 && (IsLength(Generated + AwaitedTokens) || !Output.HasRoomFor(AwaitedTokens + 1));
+
+    /// <summary>How the token after <see cref="Goal"/> is to be chosen, where the runner does that.</summary>
+    public TokenChoice NextChoice => new(this, Sampling, _counts, Generated + AwaitedTokens, Goal);
+
+    /// <summary>A step that was launched chooses the next token.</summary>
+    public void Await(int choice) => (AwaitedTokens, AwaitedChoice) = (AwaitedTokens + 1, choice);
+
+    /// <summary>The oldest awaited token is known, or will never be.</summary>
+    public void EndAwait() => AwaitedTokens--;
 
     /// <summary>Chooses the next token, appends it and emits it.</summary>
     /// <returns>True if that was the last one.</returns>
@@ -144,6 +159,8 @@ public sealed class GenerateSequence(
 
     private FinishReason ReasonToFinish() =>
         Generated > Sampling.MinTokens && Sampling.StopTokens.Contains(Tokens.Span[^1]) ? FinishReason.Stop
-        : Generated >= Sampling.MaxTokens || Tokens.Count >= contextTokens ? FinishReason.Length
+        : IsLength(Generated) ? FinishReason.Length
         : FinishReason.Unspecified;
+
+    private bool IsLength(int generated) => generated >= Sampling.MaxTokens || PromptTokens + generated >= contextTokens;
 }

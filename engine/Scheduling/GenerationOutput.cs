@@ -16,7 +16,8 @@ public sealed class GenerationOutput(int capacity, Action roomAgain)
     private readonly Stack<GenerateChunk> _read = new();
     private int _unread;
 
-    public bool HasRoom => Volatile.Read(ref _unread) < capacity;
+    /// <summary>So many chunks more may lie unread.</summary>
+    public bool HasRoomFor(int chunks) => Volatile.Read(ref _unread) + chunks <= capacity;
 
     /// <summary>A chunk to fill and <see cref="Write"/>: without tokens; what it has of log-probabilities is of an earlier one and to be filled again.</summary>
     public GenerateChunk NewChunk()

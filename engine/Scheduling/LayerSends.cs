@@ -27,7 +27,7 @@ internal sealed class LayerSends : ILayerObserver
     {
         foreach (var send in _sends)
         {
-            send.SendLayer(layer, send.Computed + send.Planned);
+            send.SendLayer(layer, send.Begun + send.Planned);
         }
     }
 }

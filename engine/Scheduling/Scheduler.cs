@@ -10,6 +10,8 @@ namespace ScriptedServe.Engine.Scheduling;
 /// <para>(1) Sequences that decode, oldest first; where one has no page for its next token, the newest sequence is preempted: its pages go back
 /// (to the cache) and it waits in front, to be computed again. (2) Admission, first come first served, unless (1) preempted; where not all that is ready
 /// finds room, sequences that have paused for long, since nobody reads them, are preempted for it. (3) Prompts, in chunks, oldest first.</para>
+/// <para>A plan may be made while a step is under way, for what it leaves: a sequence whose token is being chosen goes on with that token, unknown as yet. None whose step is under way
+/// is preempted; where that would be needed, or where a sequence may turn out to have ended, the outcome is awaited.</para>
 /// </summary>
 /// <param name="admitOther">Admits what waits and is no sequence.</param>
 /// <param name="shortContext">The model's: a generation that has become longer is computed anew, from its first token.</param>
@@ -24,6 +26,8 @@ public sealed class Scheduler(
     int shortContext,
     TimeProvider time)
 {
+    private static readonly int[] AwaitedToken = [0];
+
     private readonly List<Sequence> _planned = [];
     private readonly List<Sequence> _before = [];
     private readonly List<StepSlice> _slices = [];
@@ -41,9 +45,13 @@ public sealed class Scheduler(
     /// <summary>In how long to plan again for the sake of what waits, though nothing else happens; null for never.</summary>
     public TimeSpan? PlanAgainIn { get; private set; }
 
+    /// <summary>The last plan came to nothing because a sequence whose step is under way would have to be preempted: plan again when that has come to its end.</summary>
+    public bool NeedsOutcome { get; private set; }
+
     /// <returns>True if there is something to compute.</returns>
     public bool Plan()
     {
+        NeedsOutcome = false;
         _planned.Clear();
         _slices.Clear();
         _budget = limits.MaxBatchTokens;
@@ -54,7 +62,7 @@ public sealed class Scheduler(
         {
             sequence.Planned = 0;
             NotePause(sequence);
-            if (HasOtherKv(sequence) && sequence.State == SequenceState.Running)
+            if (sequence is { State: SequenceState.Running, UnderWay: 0 } && HasOtherKv(sequence))
             {
                 Preempt(sequence);
             }
@@ -62,9 +70,16 @@ public sealed class Scheduler(
 
         foreach (var sequence in _before)
         {
-            if (sequence is { Remaining: 1, IsReady: true, State: SequenceState.Running } && _budget > 0 && TryGrow(sequence))
+            if (sequence is { Remaining: 1, State: SequenceState.Running } && CanGoOn(sequence) && _budget > 0 && TryGrow(sequence))
             {
                 Add(sequence);
+            }
+
+            if (NeedsOutcome)
+            {
+                _planned.Clear();
+                _slices.Clear();
+                return false;
             }
         }
 
@@ -76,7 +91,7 @@ public sealed class Scheduler(
 
         for (var index = 0; index < running.Count && _budget > 0; index++)
         {
-            if (running[index] is { Planned: 0, IsReady: true, Remaining: > 0 } sequence && TryGrowWithoutPreemption(sequence))
+            if (running[index] is { Planned: 0, Remaining: > 0 } sequence && CanGoOn(sequence) && TryGrowWithoutPreemption(sequence))
             {
                 Add(sequence);
             }
@@ -90,18 +105,22 @@ public sealed class Scheduler(
         sequence.Planned = Math.Min(_budget, sequence.Remaining);
         _budget -= sequence.Planned;
         _planned.Add(sequence);
+        var isAwaited = sequence.Begun == sequence.Tokens.Count;
         _slices.Add(new StepSlice(
-            sequence.Tokens.Slice(sequence.Computed, sequence.Planned),
-            sequence.Computed,
+            isAwaited ? AwaitedToken : sequence.Tokens.Slice(sequence.Begun, sequence.Planned),
+            sequence.Begun,
             sequence.Blocks.Pages,
             sequence.WantsLogits && sequence.Planned == sequence.Remaining)
         {
             LongContext = sequence.Blocks.IsLong,
+            Choice = isAwaited ? ((GenerateSequence)sequence).AwaitedChoice : null,
         });
     }
 
     /// <summary>The KV that a generation has, or brings along, is that of a shorter sequence than it is by now, or of a longer one.</summary>
-    private bool HasOtherKv(Sequence sequence) => sequence is GenerateSequence && sequence.Blocks.IsLong != sequence.Tokens.Count > shortContext;
+    private bool HasOtherKv(Sequence sequence) => sequence is GenerateSequence && sequence.Blocks.IsLong != sequence.Goal > shortContext;
+
+    private bool CanGoOn(Sequence sequence) => sequence is { IsReady: true, AwaitsOutcome: false } && (sequence.UnderWay == 0 || !HasOtherKv(sequence));
 
     private bool TryGrow(Sequence sequence)
     {
@@ -109,6 +128,13 @@ public sealed class Scheduler(
         {
             // The sequence itself may be preempted, so there is one.
             var victim = running.NewestPreemptible()!;
+            if (victim.UnderWay > 0)
+            {
+                // It may be ending, and what it is having computed would be lost.
+                NeedsOutcome = true;
+                return false;
+            }
+
             Preempt(victim);
             if (victim == sequence)
             {
@@ -155,7 +181,7 @@ public sealed class Scheduler(
     {
         for (var index = _before.Count - 1; index >= 0; index--)
         {
-            if (_before[index] is not { PausedSince: { } since, State: SequenceState.Running, CanPreempt: true } sequence)
+            if (_before[index] is not { PausedSince: { } since, State: SequenceState.Running, CanPreempt: true, UnderWay: 0 } sequence)
             {
                 continue;
             }

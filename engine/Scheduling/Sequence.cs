@@ -40,12 +40,18 @@ public abstract class Sequence(string requestId, ReadOnlySpan<int> tokens, Block
     /// <summary>Leading tokens whose KV is in <see cref="Blocks"/>.</summary>
     public int Computed { get; internal set; }
 
-    /// <summary>Leading tokens whose KV is wanted now.</summary>
+    /// <summary>Tokens after these that steps under way compute.</summary>
+    public int UnderWay { get; internal set; }
+
+    /// <summary>Leading tokens whose KV is there or being computed: where the next step goes on.</summary>
+    public int Begun => Computed + UnderWay;
+
+    /// <summary>Leading tokens whose KV is wanted now. A token that a step under way chooses is one of them.</summary>
     public abstract int Goal { get; }
 
-    public int Remaining => Goal - Computed;
+    public int Remaining => Goal - Begun;
 
-    /// <summary>Tokens given to this sequence in the step being planned or computed.</summary>
+    /// <summary>Tokens given to this sequence in the step being planned.</summary>
     public int Planned { get; internal set; }
 
     /// <summary>Tokens found here when it was first admitted: cached or received.</summary>
@@ -66,6 +72,9 @@ public abstract class Sequence(string requestId, ReadOnlySpan<int> tokens, Block
     public virtual bool IsPaused => false;
 
     public bool IsReady => !IsPaused && State != SequenceState.Taking;
+
+    /// <summary>What comes next depends on what steps under way will turn out to have chosen.</summary>
+    public virtual bool AwaitsOutcome => false;
 
     public int QueuedTokens => State == SequenceState.Running ? (Remaining > 1 || !WantsLogits ? Remaining : 0) : Math.Max(0, Goal - Received);
 

@@ -99,7 +99,7 @@ internal sealed class SequenceTable(WaitingQueue waiting, RunningSet running, in
         var any = false;
         for (var index = running.Count - 1; index >= 0; index--)
         {
-            if (running[index] is not SendSequence send || (send.Remaining > 0 && send.Error is null))
+            if (running[index] is not SendSequence send || (send.Computed < send.Goal && send.Error is null))
             {
                 continue;
             }

@@ -16,20 +16,29 @@ internal interface IStepOutcomes
     void Finished(GenerateSequence sequence, GenerateChunk last);
 }
 
-/// <summary>Carries a plan out: runs the model, sends layers, samples. Owns the logits.</summary>
+/// <summary>
+/// Carries plans out: runs the model, sends layers, samples. Owns the logits. A runner that computes beside its caller may be given a plan before the outcome of the last one is known; what a sequence that
+/// has ended meanwhile had computed is dropped then. A runner that does not has computed when <see cref="Launch"/> returns.
+/// </summary>
 internal sealed class StepComputation(IModelRunner runner, KvPool pool, Scheduler scheduler, IStepOutcomes outcomes, TimeProvider time)
 {
     private readonly Sampler _sampler = new(runner.Model.VocabSize);
     private readonly LayerSends _sends = new();
     private readonly int _vocab = runner.Model.VocabSize;
     private readonly ISamplingRunner? _chooser = runner as ISamplingRunner;
+    private readonly Queue<StepUnderWay> _underWay = new(ISamplingRunner.MostUnderWay);
+    private readonly Stack<StepUnderWay> _idle = new();
     private float[] _logits = [];
     private TokenChoice[] _choices = [];
+    private long _lastCollected;
 
     public StepStatistics Statistics { get; } = new();
 
-    /// <summary>Computes the scheduler's plan. A runner that fails fails the plan's sequences, and no others.</summary>
-    public void Run()
+    /// <summary>Steps launched and not collected.</summary>
+    public int UnderWay => _underWay.Count;
+
+    /// <summary>Begins the scheduler's plan. A runner that fails fails the plan's sequences, and no others.</summary>
+    public void Launch()
     {
         var slices = scheduler.Slices;
         var rows = 0;
@@ -39,54 +48,110 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
         }
 
         var started = time.GetTimestamp();
-        if (!TryForward(slices, rows))
-        {
-            return;
-        }
-
-        var (computed, decoded) = MarkComputed();
-        var row = 0;
-        for (var index = 0; index < slices.Length; index++)
-        {
-            if (slices[index].WantsLogits)
-            {
-                Sample((GenerateSequence)scheduler.Planned[index], row++);
-            }
-        }
-
-        Statistics.Add(time.GetElapsedTime(started), computed, decoded, rows);
-    }
-
-    private bool TryForward(ReadOnlySpan<StepSlice> slices, int rows)
-    {
         try
         {
             var observer = _sends.Take(scheduler.Planned) ? _sends : null;
             if (_chooser is not null)
             {
-                _chooser.Forward(slices, pool, Choices(slices, rows), observer);
-                return true;
+                _chooser.Launch(slices, pool, Choices(slices, rows), observer);
             }
-
-            if (_logits.Length < rows * _vocab)
+            else
             {
-                _logits = new float[rows * _vocab];
+                if (_logits.Length < rows * _vocab)
+                {
+                    _logits = new float[rows * _vocab];
+                }
+
+                runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), observer);
+            }
+        }
+        catch (Exception e)
+        {
+            foreach (var sequence in scheduler.Planned)
+            {
+                outcomes.Failed(sequence, RunnerFailed(e));
             }
 
-            runner.Forward(slices, pool, _logits.AsSpan(0, rows * _vocab), observer);
+            return;
+        }
+
+        var step = _idle.TryPop(out var idle) ? idle : new StepUnderWay();
+        step.Begin(scheduler, started);
+        _underWay.Enqueue(step);
+    }
+
+    /// <summary>Waits for the oldest step under way, and hands its outcome to its sequences, those that have ended since excepted.</summary>
+    public void Collect()
+    {
+        var step = _underWay.Dequeue();
+        step.End();
+        try
+        {
+            if (TryCollect(step))
+            {
+                TakeOver(step);
+            }
+        }
+        finally
+        {
+            _idle.Push(step);
+        }
+    }
+
+    private bool TryCollect(StepUnderWay step)
+    {
+        try
+        {
+            _chooser?.Collect();
             return true;
         }
         catch (Exception e)
         {
-            var error = new RpcException(RpcStatus.Internal, $"The model runner failed: {e.GetType().Name}: {e.Message}", inner: e);
-            foreach (var sequence in scheduler.Planned)
+            foreach (ref readonly var part in step.Parts)
             {
-                outcomes.Failed(sequence, error);
+                if (IsRunning(part))
+                {
+                    outcomes.Failed(part.Sequence, RunnerFailed(e));
+                }
             }
 
             return false;
         }
     }
+
+    private void TakeOver(StepUnderWay step)
+    {
+        var (computed, decoded, generated) = (0, 0, 0);
+        foreach (ref readonly var part in step.Parts)
+        {
+            if (IsRunning(part))
+            {
+                computed += part.Tokens;
+                decoded += part.Sequence is GenerateSequence { HasEmitted: true } && part.Tokens == 1 ? 1 : 0;
+                MarkComputed(part);
+            }
+        }
+
+        var choice = 0;
+        foreach (ref readonly var part in step.Parts)
+        {
+            if (part.Chooses && IsRunning(part))
+            {
+                generated++;
+                Sample((GenerateSequence)part.Sequence, choice);
+            }
+
+            choice += part.Chooses ? 1 : 0;
+        }
+
+        // Of a step that began while another was under way, the time that it added.
+        var took = time.GetElapsedTime(Math.Max(step.Launched, _lastCollected));
+        _lastCollected = time.GetTimestamp();
+        Statistics.Add(took, computed, decoded, generated);
+    }
+
+    // None is preempted while its step is under way, so one that runs is the one that was launched.
+    private static bool IsRunning(in StepPart part) => part.Sequence.State == SequenceState.Running;
 
     private ReadOnlySpan<TokenChoice> Choices(ReadOnlySpan<StepSlice> slices, int rows)
     {
@@ -107,34 +172,24 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
         return _choices.AsSpan(0, rows);
     }
 
-    private (int Computed, int Decoded) MarkComputed()
+    private static void MarkComputed(in StepPart part)
     {
-        var (computed, decoded) = (0, 0);
-        foreach (var sequence in scheduler.Planned)
-        {
-            computed += sequence.Planned;
-            decoded += sequence is GenerateSequence { HasEmitted: true } && sequence.Planned == 1 ? 1 : 0;
-            sequence.Computed += sequence.Planned;
-            if (sequence is SendSequence send)
-            {
-                // Its pages are being read: they enter the cache when it ends.
-                send.MarkSent(send.Computed);
-            }
-            else
-            {
-                sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: false);
-            }
-        }
+        var sequence = part.Sequence;
+        sequence.Computed += part.Tokens;
 
-        return (computed, decoded);
+        // The pages of a send are being read: they enter the cache when it ends.
+        if (sequence is not SendSequence)
+        {
+            sequence.Blocks.Publish(sequence.Tokens.Span[..sequence.Computed], withTail: false);
+        }
     }
 
-    /// <param name="row">Among the slices that want logits.</param>
-    private void Sample(GenerateSequence sequence, int row)
+    /// <param name="choice">Among those of the step.</param>
+    private void Sample(GenerateSequence sequence, int choice)
     {
         try
         {
-            if (_chooser is null ? sequence.Append(_logits.AsSpan(row * _vocab, _vocab), _sampler) : sequence.Append(_chooser.Chosen(row)))
+            if (_chooser is null ? sequence.Append(_logits.AsSpan(choice * _vocab, _vocab), _sampler) : sequence.Append(_chooser.Chosen(choice)))
             {
                 outcomes.Finished(sequence, sequence.Last!);
             }
@@ -151,6 +206,8 @@ internal sealed class StepComputation(IModelRunner runner, KvPool pool, Schedule
             Fail(sequence, $"{e.GetType().Name}: {e.Message}", e);
         }
     }
+
+    private static RpcException RunnerFailed(Exception cause) => new(RpcStatus.Internal, $"The model runner failed: {cause.GetType().Name}: {cause.Message}", inner: cause);
 
     private void Fail(GenerateSequence sequence, string message, Exception cause) => outcomes.Failed(sequence, new RpcException(
         RpcStatus.Internal, $"Request '{sequence.RequestId}', position {sequence.Tokens.Count}: {message}", inner: cause));

@@ -148,11 +148,13 @@ CASE("rows: embeddings are the table's rows, scaled") {
     Random random(1);
     auto table = random_values<bf16>(random, 50 * 70);
     DeviceArray<bf16> tableArray("table", table);
-    DeviceArray<int> tokens("tokens", std::vector<int>{49, 0, 7, 7});
+    DeviceArray<int> tokens("tokens", std::vector<int>{49, -1, 7, -3});
+    DeviceArray<int> chosen("chosen", std::vector<int>{0, 11, 7});
+    std::vector<int> expected = {49, 0, 7, 7};
     DeviceArray<float> residual("residual", 4 * 70);
-    launch_in_all_orders("embed", {3, 4}, {32}, 0, residual, [&] { embed<bf16>(residual.get(), tableArray.get(), tokens.get(), 2.5f, 70); });
+    launch_in_all_orders("embed", {3, 4}, {32}, 0, residual, [&] { embed<bf16>(residual.get(), tableArray.get(), tokens.get(), chosen.get(), 2.5f, 70); });
     for (int i = 0; i < 4 * 70; i++) {
-        check(residual[size_t(i)] == to_float(table[size_t(tokens[size_t(i / 70)] * 70 + i % 70)]) * 2.5f, "element " + std::to_string(i));
+        check(residual[size_t(i)] == to_float(table[size_t(expected[size_t(i / 70)] * 70 + i % 70)]) * 2.5f, "element " + std::to_string(i));
     }
 }
 

@@ -81,8 +81,11 @@ internal sealed class StepBenchmark(CudaModelRunner runner, TimeProvider time)
         return best;
     }
 
-    private void Run(StepSlice[] slices) => runner.Forward(
-        slices, _pool, [.. slices.Select(slice => new TokenChoice(slice, Greedy, null, 0, slice.Position + slice.Count))], observer: null);
+    private void Run(StepSlice[] slices)
+    {
+        runner.Launch(slices, _pool, [.. slices.Select(slice => new TokenChoice(slice, Greedy, null, 0, slice.Position + slice.Count))], observer: null);
+        runner.Collect();
+    }
 
     private static string Line(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

@@ -8,7 +8,7 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
 /// Runs a Hugging Face model folder on a GPU, over a <see cref="CudaKvPool"/> of that GPU. Steps of decoding alone are recorded as graphs, one for each <see cref="StepBucket"/>; what a
-/// step needs goes to the device in one copy, and the chosen tokens, or the logits, come back in one. Every sum runs in one order, whatever is computed beside it and whether a token is decoded or part of a
+/// step needs goes to the device in one copy, and the chosen tokens, or the logits, come back in one; a step that goes on with tokens that are being chosen finds them on the device. Every sum runs in one order, whatever is computed beside it and whether a token is decoded or part of a
 /// prompt. Owns the GPU.
 /// </summary>
 internal sealed unsafe class CudaModelRunner : ISamplingRunner
@@ -21,6 +21,11 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     private readonly StepGraphs _graphs;
     private readonly StepRules _rules;
     private readonly int _maxRows;
+
+    /// <summary>The end of each step under way; a step has the areas of pinned memory of its turn.</summary>
+    private readonly IGpuMark[] _done = new IGpuMark[ISamplingRunner.MostUnderWay];
+    private long _launched, _collected;
+    private int _lastChoices;
     private IGpuMemory _logits;
     private IGpuMemory _hostLogits;
     private int _logitRows = 1;
@@ -39,10 +44,16 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             _step = step = new CudaStep(gpu, config, weights, kernels, inputs, layout.ElementBytes, maxRows);
             _sampler = sampler = new CudaSampler(gpu, model.VocabSize);
             _graphs = new StepGraphs(gpu);
+            for (int turn = 0; turn < _done.Length; turn++)
+            {
+                _done[turn] = gpu.CreateMark();
+            }
+
             (_logits, _hostLogits) = AllocateLogits(1);
         }
         catch
         {
+            DisposeMarks();
             sampler?.Dispose();
             step?.Dispose();
             inputs?.Dispose();
@@ -79,7 +90,8 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int wanted = _rules.Check(slices, pool, logits);
-        Launch(slices, pool, [], observer);
+        EnsureTurn();
+        Begin(slices, pool, [], observer);
         if (wanted > 0)
         {
             _gpu.Download(_logits, 0, (void*)_hostLogits.Value, (long)wanted * Model.VocabSize * sizeof(float));
@@ -93,28 +105,49 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">As the other one, or there are not as many choices as slices that want logits.</exception>
-    public void Forward(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
+    /// <exception cref="ArgumentException">As <see cref="Forward"/>, or there are not as many choices as slices that want logits.</exception>
+    public void Launch(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        int wanted = _rules.Check(slices, pool);
+        int wanted = _rules.Check(slices, pool, _lastChoices);
         if (choices.Length != wanted)
         {
             throw new ArgumentException($"{choices.Length} choices for {wanted} slices that want logits", nameof(choices));
         }
 
-        Launch(slices, pool, choices, observer);
-        if (wanted > 0)
+        EnsureTurn();
+        _lastChoices = 0;
+        try
         {
-            _sampler.Read(choices);
+            Begin(slices, pool, choices, observer);
+            if (wanted > 0)
+            {
+                _sampler.Read(choices, Turn);
+            }
+
+            _gpu.Set(_done[Turn]);
         }
-        else
+        catch
         {
-            _gpu.Wait();
+            Settle();
+            throw;
         }
+
+        (_launched, _lastChoices) = (_launched + 1, wanted);
     }
 
-    public SampledToken Chosen(int choice) => _sampler.Chosen(choice);
+    public void Collect()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_collected == _launched)
+        {
+            throw new InvalidOperationException("no step is under way");
+        }
+
+        _gpu.WaitFor(_done[_collected++ % _done.Length]);
+    }
+
+    public SampledToken Chosen(int choice) => _sampler.Chosen(choice, (int)((_collected + _done.Length - 1) % _done.Length));
 
     public void Dispose()
     {
@@ -124,6 +157,12 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         }
 
         _disposed = true;
+        if (_collected < _launched)
+        {
+            Settle();
+        }
+
+        DisposeMarks();
         _graphs.Dispose();
         _sampler.Dispose();
         _step.Dispose();
@@ -134,8 +173,39 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         _gpu.Dispose();
     }
 
+    private int Turn => (int)(_launched % _done.Length);
+
+    private void EnsureTurn()
+    {
+        if (_launched - _collected == _done.Length)
+        {
+            throw new InvalidOperationException($"{_done.Length} steps are under way: collect one first");
+        }
+    }
+
+    /// <summary>Until nothing is under way. Never throws: who calls has another failure to tell, or nobody to tell it.</summary>
+    private void Settle()
+    {
+        try
+        {
+            _gpu.Wait();
+        }
+        catch (Exception)
+        {
+            // A GPU whose work failed does nothing any more.
+        }
+    }
+
+    private void DisposeMarks()
+    {
+        foreach (var mark in _done)
+        {
+            mark?.Dispose();
+        }
+    }
+
     /// <summary>Gives a step to the GPU, and the choice of tokens if there are choices.</summary>
-    private void Launch(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
+    private void Begin(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
     {
         if (pool is not CudaKvPool own)
         {
@@ -162,10 +232,10 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     private void Decode(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices)
     {
         var bucket = StepBucket.For(slices.Length, _inputs.UnitsOf(slices), _maxRows, samples: choices.Length > 0);
-        _inputs.Place(slices, bucket.Rows, bucket.Units);
+        _inputs.Place(slices, Turn, bucket.Rows, bucket.Units);
         if (bucket.Samples)
         {
-            _sampler.Place(choices, bucket.Rows);
+            _sampler.Place(choices, Turn, bucket.Rows);
         }
 
         _step.Reserve(bucket.Units);
@@ -175,7 +245,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             ((nint)pool.PagePointer(0, 0), _inputs.Generation + _step.Generation + _sampler.Generation + moved),
             () =>
             {
-                _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, _logits, layerDone: null);
+                _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, _logits, _sampler.Tokens, layerDone: null);
                 if (bucket.Samples)
                 {
                     _sampler.Launch(_logits, bucket.Rows);
@@ -185,7 +255,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
 
     private void Compute(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
     {
-        _inputs.Place(slices);
+        _inputs.Place(slices, Turn);
         _step.Reserve(_inputs.Units);
         _ = ReserveLogits(_inputs.LogitRows);
         Action<int>? layerDone = observer is null ? null : layer =>
@@ -194,10 +264,10 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             pool.LayerWritten(layer);
             observer.LayerDone(layer);
         };
-        _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, _inputs.Units, _logits, layerDone);
+        _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, _inputs.Units, _logits, _sampler.Tokens, layerDone);
         if (choices.Length > 0)
         {
-            _sampler.Place(choices, choices.Length);
+            _sampler.Place(choices, Turn, choices.Length);
             _sampler.Launch(_logits, choices.Length);
         }
     }
@@ -207,6 +277,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     {
         if (rows > _logitRows)
         {
+            _gpu.Wait();
             var (device, host) = AllocateLogits(rows);
             _logits.Dispose();
             _hostLogits.Dispose();

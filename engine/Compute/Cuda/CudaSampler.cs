@@ -41,7 +41,10 @@ internal struct SampleResult
     }
 }
 
-/// <summary>Chooses the tokens of a step on the device: what that takes goes there in one copy, and the results come back in one. Owns its memory.</summary>
+/// <summary>
+/// Chooses the tokens of a step on the device: what that takes goes there in one copy, and the results come back in one. There are two areas of pinned memory for both, since a step is laid out while the one
+/// before may still be on its way. Owns its memory.
+/// </summary>
 internal sealed unsafe class CudaSampler : IDisposable
 {
     private const int Threads = 1024, AdjustSharedBytes = 32 * sizeof(int), SampleSharedBytes = 3088, AdjustmentsAtFirst = 64;
@@ -56,12 +59,7 @@ internal sealed unsafe class CudaSampler : IDisposable
     private int _adjustments;
     private int _generation;
 
-    // [rows] of how they are sampled, then the adjustments that they name; on the host and on the device.
-    private IGpuMemory _hostInputs, _inputs;
-    private IGpuMemory _results, _hostResults;
-
-    /// <summary>[rows] tokens for a step that follows at once, and [rows, vocab] scores.</summary>
-    private IGpuMemory _tokens, _scores;
+    private Areas _memory;
 
     public CudaSampler(IGpu gpu, int vocab)
     {
@@ -69,8 +67,11 @@ internal sealed unsafe class CudaSampler : IDisposable
         _adjust = new Kernel(gpu.Kernel(ModelKernels.AdjustScores, AdjustSharedBytes), Threads, AdjustSharedBytes);
         _sample = new Kernel(gpu.Kernel(ModelKernels.SampleTokens, SampleSharedBytes), Threads, SampleSharedBytes);
         (_rows, _adjustments) = (1, AdjustmentsAtFirst);
-        (_hostInputs, _inputs, _results, _hostResults, _tokens, _scores) = Allocate(_rows, _adjustments);
+        _memory = new Areas(gpu, _rows, _adjustments, vocab);
     }
+
+    /// <summary>[rows]: the tokens that the last step chose, for one that follows at once.</summary>
+    public IGpuMemory Tokens => _memory.Tokens;
 
     /// <summary>Changes when memory has moved that launches name.</summary>
     public int Generation => _generation + _seats.Generation;
@@ -79,20 +80,21 @@ internal sealed unsafe class CudaSampler : IDisposable
     public static long BytesFor(int rows, int vocab) => rows * (sizeof(SampleRow) + sizeof(SampleResult) + sizeof(int) + (long)vocab * sizeof(float)) + AdjustmentsAtFirst * sizeof(Adjustment);
 
     /// <summary>Sends what the choices of a step take to the device.</summary>
+    /// <param name="area">Of pinned memory, 0 or 1: one that no step under way has.</param>
     /// <param name="paddedRows">Rows up to this number are padding.</param>
-    public void Place(ReadOnlySpan<TokenChoice> choices, int paddedRows)
+    public void Place(ReadOnlySpan<TokenChoice> choices, int area, int paddedRows)
     {
-        int adjustments = 0, penalised = 0;
+        int adjustments = 0;
         foreach (ref readonly var choice in choices)
         {
             adjustments += choice.Parameters.Biases.Length + MaskOf(choice).Length;
-            penalised += choice.Counts is null ? 0 : 1;
         }
 
         Reserve(Math.Max(choices.Length, paddedRows), adjustments);
-        _seats.Begin(penalised);
-        var rows = new Span<SampleRow>((void*)_hostInputs.Value, _rows);
-        var list = new Span<Adjustment>((void*)(_hostInputs.Value + (nint)AdjustmentsOffset), _adjustments);
+        _seats.Begin(choices);
+        nint host = _memory.HostInputs[area].Value;
+        var rows = new Span<SampleRow>((void*)host, _rows);
+        var list = new Span<Adjustment>((void*)(host + (nint)AdjustmentsOffset), _adjustments);
         int next = 0;
         for (int row = 0; row < choices.Length; row++)
         {
@@ -116,7 +118,7 @@ internal sealed unsafe class CudaSampler : IDisposable
         }
 
         rows[choices.Length..Math.Max(choices.Length, paddedRows)].Fill(Padding);
-        _gpu.Upload((void*)_hostInputs.Value, _inputs, 0, AdjustmentsOffset + (long)next * sizeof(Adjustment));
+        _gpu.Upload((void*)host, _memory.Inputs, 0, AdjustmentsOffset + (long)next * sizeof(Adjustment));
     }
 
     /// <summary>Launches the choice of a token for each row of logits.</summary>
@@ -124,32 +126,34 @@ internal sealed unsafe class CudaSampler : IDisposable
     {
         _gpu.Call(
             _adjust, new Extent(rows),
-            KernelArgument.Pointer(_scores), KernelArgument.Pointer(_results), KernelArgument.Pointer(logits), KernelArgument.Pointer(_inputs), _inputs.Value + (nint)AdjustmentsOffset, _seats.Counts, _vocab);
+            KernelArgument.Pointer(_memory.Scores), KernelArgument.Pointer(_memory.Results), KernelArgument.Pointer(logits), KernelArgument.Pointer(_memory.Inputs),
+            _memory.Inputs.Value + (nint)AdjustmentsOffset, _seats.Counts, _vocab);
         _gpu.Call(
             _sample, new Extent(rows),
-            KernelArgument.Pointer(_results), KernelArgument.Pointer(_tokens), KernelArgument.Pointer(_scores), KernelArgument.Pointer(logits), KernelArgument.Pointer(_inputs), _seats.Counts, _vocab);
+            KernelArgument.Pointer(_memory.Results), KernelArgument.Pointer(_memory.Tokens), KernelArgument.Pointer(_memory.Scores), KernelArgument.Pointer(logits), KernelArgument.Pointer(_memory.Inputs),
+            _seats.Counts, _vocab);
     }
 
-    /// <summary>Brings the results to the host, and waits for them.</summary>
-    public void Read(ReadOnlySpan<TokenChoice> choices)
+    /// <summary>Has the results brought to the host.</summary>
+    public void Read(ReadOnlySpan<TokenChoice> choices, int area)
     {
-        _gpu.Download(_results, 0, (void*)_hostResults.Value, (long)choices.Length * sizeof(SampleResult));
-        _gpu.Wait();
-        for (int row = 0; row < choices.Length; row++)
+        _gpu.Download(_memory.Results, 0, (void*)_memory.HostResults[area].Value, (long)choices.Length * sizeof(SampleResult));
+        foreach (ref readonly var choice in choices)
         {
-            if (choices[row].Counts is not null && Result(row).BadToken < 0)
+            // But where the logits are damaged, which ends the sequence.
+            if (choice.Counts is not null)
             {
-                _seats.Counted(choices[row]);
+                _seats.Counted(choice);
             }
         }
     }
 
-    /// <summary>A token that was read.</summary>
+    /// <summary>A token that has come to the host.</summary>
     /// <exception cref="NonFiniteLogitsException">A logit of the row is NaN or infinite.</exception>
-    public SampledToken Chosen(int row)
+    public SampledToken Chosen(int row, int area)
     {
-        ref var result = ref Result(row);
-        bool asked = ((SampleRow*)_hostInputs.Value)[row].Logprobs >= 0;
+        ref var result = ref ((SampleResult*)_memory.HostResults[area].Value)[row];
+        bool asked = ((SampleRow*)_memory.HostInputs[area].Value)[row].Logprobs >= 0;
         return result.BadToken >= 0
             ? throw new NonFiniteLogitsException(result.BadToken)
             : new SampledToken(result.Token, asked ? result.Logprob : 0, ((ReadOnlySpan<int>)result.Ids)[..result.TopCount], ((ReadOnlySpan<float>)result.Logprobs)[..result.TopCount]);
@@ -157,13 +161,11 @@ internal sealed unsafe class CudaSampler : IDisposable
 
     public void Dispose()
     {
-        Free();
+        _memory.Dispose();
         _seats.Dispose();
     }
 
     private long AdjustmentsOffset => (long)_rows * sizeof(SampleRow);
-
-    private ref SampleResult Result(int row) => ref ((SampleResult*)_hostResults.Value)[row];
 
     /// <summary>Tokens that must not be chosen yet: as <see cref="Sampler.Adjust"/> has it.</summary>
     private ReadOnlySpan<int> MaskOf(in TokenChoice choice) =>
@@ -182,39 +184,77 @@ internal sealed unsafe class CudaSampler : IDisposable
             moreAdjustments *= 2;
         }
 
-        var memory = Allocate(moreRows, moreAdjustments);
-        Free();
-        (_hostInputs, _inputs, _results, _hostResults, _tokens, _scores) = memory;
-        (_rows, _adjustments) = (moreRows, moreAdjustments);
-        _generation++;
-    }
-
-    private (IGpuMemory, IGpuMemory, IGpuMemory, IGpuMemory, IGpuMemory, IGpuMemory) Allocate(int rows, int adjustments)
-    {
-        long inputs = (long)rows * sizeof(SampleRow) + (long)adjustments * sizeof(Adjustment), results = (long)rows * sizeof(SampleResult);
-        var taken = new List<IGpuMemory>();
+        var more = new Areas(_gpu, moreRows, moreAdjustments, _vocab);
         try
         {
-            taken.Add(_gpu.AllocatePinned(inputs));
-            taken.Add(_gpu.Allocate(inputs));
-            taken.Add(_gpu.Allocate(results));
-            taken.Add(_gpu.AllocatePinned(results));
-            taken.Add(_gpu.Allocate((long)rows * sizeof(int)));
-            taken.Add(_gpu.Allocate((long)rows * _vocab * sizeof(float)));
-            return (taken[0], taken[1], taken[2], taken[3], taken[4], taken[5]);
+            // The step under way has its results to come, and the next one goes on with its tokens.
+            _gpu.Copy(_memory.Tokens, 0, more.Tokens, 0, (long)_rows * sizeof(int));
+            _gpu.Wait();
+            for (int area = 0; area < ISamplingRunner.MostUnderWay; area++)
+            {
+                CopyRows<SampleRow>(_memory.HostInputs[area], more.HostInputs[area]);
+                CopyRows<SampleResult>(_memory.HostResults[area], more.HostResults[area]);
+            }
         }
         catch
         {
-            taken.ForEach(memory => memory.Dispose());
+            more.Dispose();
             throw;
         }
+
+        _memory.Dispose();
+        (_memory, _rows, _adjustments) = (more, moreRows, moreAdjustments);
+        _generation++;
     }
 
-    private void Free()
+    private void CopyRows<T>(IGpuMemory from, IGpuMemory to)
+        where T : unmanaged =>
+        new ReadOnlySpan<T>((void*)from.Value, _rows).CopyTo(new Span<T>((void*)to.Value, _rows));
+
+    /// <summary>Memory for so many rows and adjustments.</summary>
+    private sealed class Areas : IDisposable
     {
-        foreach (var memory in (ReadOnlySpan<IGpuMemory>)[_hostInputs, _inputs, _results, _hostResults, _tokens, _scores])
+        private readonly List<IGpuMemory> _taken = [];
+
+        public Areas(IGpu gpu, int rows, int adjustments, int vocab)
         {
-            memory.Dispose();
+            long inputs = (long)rows * sizeof(SampleRow) + (long)adjustments * sizeof(Adjustment), results = (long)rows * sizeof(SampleResult);
+            try
+            {
+                HostInputs = [Keep(gpu.AllocatePinned(inputs)), Keep(gpu.AllocatePinned(inputs))];
+                HostResults = [Keep(gpu.AllocatePinned(results)), Keep(gpu.AllocatePinned(results))];
+                Inputs = Keep(gpu.Allocate(inputs));
+                Results = Keep(gpu.Allocate(results));
+                Tokens = Keep(gpu.Allocate((long)rows * sizeof(int)));
+                Scores = Keep(gpu.Allocate((long)rows * vocab * sizeof(float)));
+            }
+            catch
+            {
+                Dispose();
+                throw;
+            }
+        }
+
+        /// <summary>[rows] of how they are sampled, then the adjustments that they name.</summary>
+        public IGpuMemory[] HostInputs { get; }
+
+        public IGpuMemory[] HostResults { get; }
+
+        public IGpuMemory Inputs { get; }
+
+        public IGpuMemory Results { get; }
+
+        public IGpuMemory Tokens { get; }
+
+        /// <summary>[rows, vocab].</summary>
+        public IGpuMemory Scores { get; }
+
+        public void Dispose() => _taken.ForEach(memory => memory.Dispose());
+
+        private IGpuMemory Keep(IGpuMemory memory)
+        {
+            _taken.Add(memory);
+            return memory;
         }
     }
 }

@@ -86,6 +86,8 @@ internal sealed class CudaStep : IDisposable
             return;
         }
 
+        // For a step under way, which has these.
+        _gpu.Wait();
         var (sums, extremes) = AllocateUnits(units);
         _sums.Dispose();
         _extremes.Dispose();
@@ -96,11 +98,12 @@ internal sealed class CudaStep : IDisposable
     /// <summary>Launches everything for the placed inputs; logits [logitRows, vocab] are on the device when the stream got there.</summary>
     /// <param name="units">At least those that were placed; those behind are padding.</param>
     /// <param name="layerDone">Called after the launches that put a layer's KV into the pool, or null.</param>
-    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, IGpuMemory logits, Action<int>? layerDone)
+    /// <param name="chosen">The tokens that the step before chose.</param>
+    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, IGpuMemory logits, IGpuMemory chosen, Action<int>? layerDone)
     {
         _gpu.Call(
             _kernels.Embed, new Extent(Blocks(_config.Hidden), rows),
-            KernelArgument.Pointer(_residual), KernelArgument.Pointer(_weights.Embedding.Weights), _inputs.Tokens, _weights.EmbeddingScale, _config.Hidden);
+            KernelArgument.Pointer(_residual), KernelArgument.Pointer(_weights.Embedding.Weights), _inputs.Tokens, KernelArgument.Pointer(chosen), _weights.EmbeddingScale, _config.Hidden);
         for (int i = 0; i < _ropes.Count; i++)
         {
             int pairs = _ropes[i].Frequencies.Count;

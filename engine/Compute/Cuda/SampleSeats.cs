@@ -5,7 +5,7 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
 /// Counts of seen tokens on the device, [seats, vocab], for sequences under penalties. A sequence has a seat for as long as it decodes step after step; its counts are sent once, and the kernel that chooses a
-/// token counts it. The seat that was unused for longest is given away. Owns its memory.
+/// token counts it, so that they are right for a step that is launched before the token is known. The seat that was unused for longest is given away. Owns its memory.
 /// </summary>
 internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
 {
@@ -19,10 +19,15 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
         public long LastUsed { get; set; }
     }
 
+    /// <summary>Most buffers of pinned memory, of [vocab] each.</summary>
+    private const int MostStaging = 8;
+
     private readonly List<Seat> _seats = [];
     private readonly Dictionary<object, int> _byOwner = new(ReferenceEqualityComparer.Instance);
     private IGpuMemory? _counts;
-    private IGpuMemory? _staging;
+
+    /// <summary>Counts on their way to the device, and the step that sent them.</summary>
+    private readonly List<(IGpuMemory Memory, long Step)> _staging = [];
     private long _step;
 
     /// <summary>0 before the first sequence under penalties.</summary>
@@ -31,10 +36,21 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
     /// <summary>Changes when the counts have moved.</summary>
     public int Generation { get; private set; }
 
-    /// <summary>Makes room for so many sequences of a step, which begins.</summary>
-    public void Begin(int sequences)
+    /// <summary>Makes room for the sequences of a step, which begins; of those before, all but one have come to their end.</summary>
+    public void Begin(ReadOnlySpan<TokenChoice> choices)
     {
         _step++;
+        int sequences = 0;
+        foreach (ref readonly var choice in choices)
+        {
+            sequences += choice.Counts is null ? 0 : 1;
+            if (choice.Counts is not null && _byOwner.TryGetValue(choice.Owner, out int seat))
+            {
+                // Not to be given away to another of this step.
+                _seats[seat].LastUsed = _step;
+            }
+        }
+
         if (sequences <= _seats.Count)
         {
             return;
@@ -46,12 +62,25 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
             seats *= 2;
         }
 
-        _staging ??= gpu.AllocatePinned((long)vocab * sizeof(uint));
-        var counts = gpu.Allocate((long)seats * vocab * sizeof(uint));
-        _counts?.Dispose();
+        var counts = gpu.Allocate(SeatBytes * seats);
+        if (_counts is not null)
+        {
+            try
+            {
+                gpu.Copy(_counts, 0, counts, 0, SeatBytes * _seats.Count);
+                gpu.Wait();
+            }
+            catch
+            {
+                counts.Dispose();
+                throw;
+            }
+
+            _counts.Dispose();
+        }
+
         _counts = counts;
         Generation++;
-        Forget();
         while (_seats.Count < seats)
         {
             _seats.Add(new Seat());
@@ -91,8 +120,10 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
     public void Dispose()
     {
         _counts?.Dispose();
-        _staging?.Dispose();
+        _staging.ForEach(staging => staging.Memory.Dispose());
     }
+
+    private long SeatBytes => (long)vocab * sizeof(uint);
 
     private int LeastUsed()
     {
@@ -107,7 +138,8 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
 
     private void Send(int seat, TokenCounts counts)
     {
-        var values = new Span<uint>((void*)_staging!.Value, vocab);
+        var staging = FreeStaging();
+        var values = new Span<uint>((void*)staging.Value, vocab);
         values.Clear();
         foreach (var (token, times) in counts)
         {
@@ -115,16 +147,29 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
             values[token] = ((uint)times << 1) | 1;
         }
 
-        gpu.Upload((void*)_staging.Value, _counts!, (long)seat * vocab * sizeof(uint), (long)vocab * sizeof(uint));
-        gpu.Wait();
+        gpu.Upload((void*)staging.Value, _counts!, seat * SeatBytes, SeatBytes);
     }
 
-    private void Forget()
+    /// <summary>A buffer that nothing is read from any more.</summary>
+    private IGpuMemory FreeStaging()
     {
-        _byOwner.Clear();
-        foreach (var seat in _seats)
+        int free = _staging.FindIndex(staging => staging.Step <= _step - ISamplingRunner.MostUnderWay);
+        if (free < 0 && _staging.Count < MostStaging)
         {
-            (seat.Owner, seat.LastUsed) = (null, 0);
+            free = _staging.Count;
+            _staging.Add((gpu.AllocatePinned(SeatBytes), _step));
         }
+        else if (free < 0)
+        {
+            gpu.Wait();
+            free = 0;
+            for (int i = 0; i < _staging.Count; i++)
+            {
+                _staging[i] = (_staging[i].Memory, _step - ISamplingRunner.MostUnderWay);
+            }
+        }
+
+        _staging[free] = (_staging[free].Memory, _step);
+        return _staging[free].Memory;
     }
 }

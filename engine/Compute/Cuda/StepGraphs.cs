@@ -25,6 +25,12 @@ internal sealed class StepGraphs(IGpu gpu) : IDisposable
     {
         if (memory != _recordedFor)
         {
+            if (_graphs.Count > 0)
+            {
+                // A step under way may be one of them.
+                gpu.Wait();
+            }
+
             Clear();
             _recordedFor = memory;
         }

@@ -17,7 +17,8 @@ internal record struct DecodeUnit(int Row, int Unit);
 
 /// <summary>
 /// What the kernels of a step read of its slices. Rows of slices of one token come first, then those of the others, so that attention finds each kind together. It is laid out in
-/// pinned memory and goes to the device in one copy; places do not change from step to step, so that recorded launches find it.
+/// pinned memory and goes to the device in one copy; places do not change from step to step, so that recorded launches find it. There are two areas of pinned memory, since a step is laid out while the one
+/// before may still be on its way.
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
@@ -30,6 +31,7 @@ internal sealed unsafe class StepInputs : IDisposable
     private readonly int _pageTokens;
     private readonly int _group;
     private readonly int _unitTokens;
+    private readonly IGpuMemory[] _hosts;
     private IGpuMemory _host;
     private IGpuMemory _device;
     private int _maxPages;
@@ -42,7 +44,8 @@ internal sealed unsafe class StepInputs : IDisposable
         (_gpu, _maxRows, _pageTokens, _group, _unitTokens) = (gpu, maxRows, pageTokens, group, unitTokens);
         _maxTiles = MaxTiles(maxRows, group);
         (_maxPages, _maxUnits) = (PagesAtFirst(maxRows), maxRows);
-        (_host, _device) = Allocate(_maxPages, _maxUnits);
+        (_hosts, _device) = Allocate(_maxPages, _maxUnits);
+        _host = _hosts[0];
     }
 
     /// <summary>Bytes on the device, until contexts are longer than <see cref="PagesAtFirst"/> have room for.</summary>
@@ -115,9 +118,10 @@ internal sealed unsafe class StepInputs : IDisposable
     }
 
     /// <summary>Lays out a step that was checked, and sends it to the device.</summary>
+    /// <param name="area">Of pinned memory, 0 or 1: one that no step under way was laid out in.</param>
     /// <param name="paddedRows">With slices of one token alone: rows up to this number become padding.</param>
     /// <param name="paddedUnits">The same of units.</param>
-    public void Place(ReadOnlySpan<StepSlice> slices, int paddedRows = 0, int paddedUnits = 0)
+    public void Place(ReadOnlySpan<StepSlice> slices, int area, int paddedRows = 0, int paddedUnits = 0)
     {
         int pages = 0;
         foreach (ref readonly var slice in slices)
@@ -126,6 +130,7 @@ internal sealed unsafe class StepInputs : IDisposable
         }
 
         Reserve(pages, Math.Max(UnitsOf(slices), paddedUnits));
+        _host = _hosts[area];
         (Rows, DecodeRows, LogitRows, Tiles, Units) = (0, 0, 0, 0, 0);
         foreach (ref readonly var slice in slices)
         {
@@ -173,7 +178,11 @@ internal sealed unsafe class StepInputs : IDisposable
 
     public void Dispose()
     {
-        _host.Dispose();
+        foreach (var host in _hosts)
+        {
+            host.Dispose();
+        }
+
         _device.Dispose();
     }
 
@@ -202,7 +211,8 @@ internal sealed unsafe class StepInputs : IDisposable
         for (int i = 0; i < slice.Count; i++)
         {
             int position = slice.Position + i;
-            Host(0)[first + i] = tokens[i];
+            // Embed.cu: chosen[-1 - token].
+            Host(0)[first + i] = slice.Choice is { } choice ? -1 - choice : tokens[i];
             Host(1)[first + i] = position;
             Host(2)[first + i] = slice.LongContext ? 1 : 0;
             Host(3)[first + i] = pages[position / _pageTokens] * _pageTokens + position % _pageTokens;
@@ -230,9 +240,11 @@ internal sealed unsafe class StepInputs : IDisposable
         }
 
         int morePages = Doubled(_maxPages, pages), moreUnits = Doubled(_maxUnits, units);
-        var (host, device) = Allocate(morePages, moreUnits);
+        _gpu.Wait();
+        var (hosts, device) = Allocate(morePages, moreUnits);
         Dispose();
-        (_host, _device, _maxPages, _maxUnits) = (host, device, morePages, moreUnits);
+        hosts.CopyTo(_hosts);
+        (_device, _maxPages, _maxUnits) = (device, morePages, moreUnits);
         Generation++;
     }
 
@@ -246,18 +258,23 @@ internal sealed unsafe class StepInputs : IDisposable
         return size;
     }
 
-    private (IGpuMemory Host, IGpuMemory Device) Allocate(int pages, int units)
+    private (IGpuMemory[] Hosts, IGpuMemory Device) Allocate(int pages, int units)
     {
         long bytes = UnitsOffset + (long)units * sizeof(DecodeUnit) + (long)pages * sizeof(int);
-        var host = _gpu.AllocatePinned(bytes);
+        var hosts = new List<IGpuMemory>();
         try
         {
-            new Span<byte>((void*)host.Value, checked((int)bytes)).Clear();
-            return (host, _gpu.Allocate(bytes));
+            for (int area = 0; area < ISamplingRunner.MostUnderWay; area++)
+            {
+                hosts.Add(_gpu.AllocatePinned(bytes));
+                new Span<byte>((void*)hosts[area].Value, checked((int)bytes)).Clear();
+            }
+
+            return ([.. hosts], _gpu.Allocate(bytes));
         }
         catch
         {
-            host.Dispose();
+            hosts.ForEach(host => host.Dispose());
             throw;
         }
     }

@@ -2,7 +2,13 @@ using System.Globalization;
 using ScriptedServe.Contracts.V1;
 using ScriptedServe.SchedulingBenchmark;
 
-// dotnet run -c Release --project tests/Benchmarks/Scheduling -- [vocabulary]
+// dotnet run -c Release --project tests/Benchmarks/Scheduling -- [vocabulary | gaps]
+if (args is ["gaps"])
+{
+    MeasureGaps();
+    return;
+}
+
 int vocab = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 1024;
 (string Name, Sampling Sampling)[] kinds =
 [
@@ -35,3 +41,18 @@ foreach (var (name, sampling) in kinds)
 
 double inAll = await StreamLoad.MeasureAsync(64, vocab);
 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"an engine on its own thread, 64 readers that wait on others: {inAll:F2} bytes/token in the whole process"));
+
+void MeasureGaps()
+{
+    Console.WriteLine("between two steps of a GPU that takes 1 ms for each, us; the CUDA runner's host side included; best of short rounds");
+    Console.WriteLine("sampling              sequences   gap, one by one   gap, next step launched ahead   host works");
+    foreach (var (name, sampling) in (IEnumerable<(string, Sampling)>)[("greedy", new Sampling { Temperature = 0 }), ("all of it, penalties", new Sampling { Temperature = 0.8f, TopP = 0.9f, Logprobs = 5, RepetitionPenalty = 1.1f })])
+    {
+        foreach (int sequences in new[] { 1, 64, 256 })
+        {
+            var (oneByOne, _) = DeviceLoad.Measure(sequences, overlap: false, sampling);
+            var (ahead, host) = DeviceLoad.Measure(sequences, overlap: true, sampling);
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name,-20} {sequences,10} {oneByOne,17:F1} {ahead,31:F1} {host,12:F1}"));
+        }
+    }
+}

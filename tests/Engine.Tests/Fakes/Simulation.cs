@@ -21,13 +21,21 @@ internal sealed class SimulatedEngine
     /// <param name="runner">Belongs to the caller.</param>
     public SimulatedEngine(string id, Simulation simulation, EngineLimits limits, int pages, IModelRunner runner, ulong epoch = 7)
     {
-        _runner = runner;
+        _runner = simulation.Overlaps && runner is FakeRunner fake ? new OverlappingRunner(fake, pages) : runner;
+        runner = _runner;
         Pool = new HeapKvPool(runner.Layout, pages, runner.KvShards);
+        if (_runner is OverlappingRunner overlapping)
+        {
+            Pool.OnCopy = _ => overlapping.Catchup();
+        }
+
         Core = new EngineCore(runner, Pool, simulation.Network.ReceiverOf(Pool), limits, new EngineIdentity(id, epoch, [], "fake"), simulation.Time);
         Service = new EngineService(Core, simulation.Network.SenderOf(Pool), simulation.Time);
     }
 
-    public FakeRunner Runner => (FakeRunner)_runner;
+    public FakeRunner Runner => _runner as FakeRunner ?? Overlapping!.Runner;
+
+    public OverlappingRunner? Overlapping => _runner as OverlappingRunner;
 
     public HeapKvPool Pool { get; }
 
@@ -72,6 +80,9 @@ internal sealed class Simulation : SynchronizationContext, IDisposable
     public FakeKvNetwork Network { get; }
 
     public List<SimulatedEngine> Engines { get; } = [];
+
+    /// <summary>Engines' runners compute beside them.</summary>
+    public bool Overlaps { get; init; }
 
     /// <summary>Chance that time passes, by <see cref="Tick"/>, instead of anything else being done.</summary>
     public double TimeShare { get; set; } = 0.02;

@@ -73,6 +73,8 @@ internal sealed unsafe class CudaGpu : IGpu
 
     public void Set(IGpuMark mark) => _device.Record(_stream, (GpuEvent)mark);
 
+    public void WaitFor(IGpuMark mark) => _device.WaitFor((GpuEvent)mark);
+
     public void Wait() => _device.Wait(_stream);
 
     public IDisposable Capture(Action work) => _device.Capture(_stream, work);

@@ -177,6 +177,14 @@ internal sealed unsafe class GpuDevice : IDisposable
         CudaDriver.Check(CudaDriver.cuEventRecord(@event.Value, stream.Value), nameof(CudaDriver.cuEventRecord));
     }
 
+    /// <summary>Waits until the event has happened.</summary>
+    /// <exception cref="CudaException">Also for what an earlier kernel did wrong.</exception>
+    public void WaitFor(GpuEvent @event)
+    {
+        _context.MakeCurrent();
+        CudaDriver.Check(CudaDriver.cuEventSynchronize(@event.Value), nameof(CudaDriver.cuEventSynchronize));
+    }
+
     /// <summary>The stream goes on when the event has happened.</summary>
     public void WaitFor(GpuStream stream, GpuEvent @event)
     {

@@ -73,6 +73,9 @@ internal unsafe interface IGpu : IDisposable
     /// <summary>Sets a mark to the end of what was given so far. Not while recording.</summary>
     void Set(IGpuMark mark);
 
+    /// <summary>Until the GPU has come to where the mark was set last.</summary>
+    void WaitFor(IGpuMark mark);
+
     /// <summary>Until all that was given has been done.</summary>
     void Wait();
 

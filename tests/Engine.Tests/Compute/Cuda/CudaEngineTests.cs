@@ -32,8 +32,9 @@ public sealed class CudaEngineTests : IDisposable
     public async Task Engines_on_GPUs_generate_the_models_tokens_whole_split_and_from_the_cache()
     {
         var kernels = await KernelEmulation.Folder.Value;
-        var (leftGpu, rightGpu) = (new EmulatedGpu(kernels), new EmulatedGpu(kernels));
-        await using (var left = await StartAsync("left", leftGpu))
+        // One engine awaits each step; the other gives the next one to a GPU that computes only when it is waited for.
+        var (leftGpu, rightGpu) = (new EmulatedGpu(kernels), new EmulatedGpu(kernels, lags: true));
+        await using (var left = await StartAsync("left", leftGpu, options => options with { Limits = options.Limits with { OverlapSteps = false } }))
         await using (var right = await StartAsync("right", rightGpu))
         {
             var status = await left.Client.GetStatusAsync(new GetStatusRequest(), default);

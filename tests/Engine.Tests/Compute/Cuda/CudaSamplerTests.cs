@@ -25,12 +25,12 @@ public sealed class CudaSamplerTests
                 Drawn[] batch = [.. sequences.Where(_ => random.Next(4) > 0)];
                 float[] logits = [.. Enumerable.Range(0, batch.Length * Vocab).Select(_ => (float)(random.NextDouble() * 12 - 6))];
                 TokenChoice[] choices = [.. batch.Select(sequence => new TokenChoice(sequence, sequence.Parameters, sequence.Counts, sequence.Generated, sequence.Position))];
-                Choose(gpu, sampler, logits, choices, padding: step % 3);
+                Choose(gpu, sampler, logits, choices, step % 2, padding: step % 3);
                 for (int i = 0; i < batch.Length; i++)
                 {
                     var sequence = batch[i];
                     var expected = oracle.Sample(logits.AsSpan(i * Vocab, Vocab), sequence.Parameters, sequence.Counts, sequence.Generated, sequence.Position);
-                    var actual = sampler.Chosen(i);
+                    var actual = sampler.Chosen(i, step % 2);
                     Assert.Equal(expected.Token, actual.Token);
                     Assert.Equal(expected.Logprob, actual.Logprob, 1e-4);
                     Assert.Equal(expected.TopIds, actual.TopIds);
@@ -55,12 +55,12 @@ public sealed class CudaSamplerTests
         var logits = new float[2 * Vocab];
         (logits[17], logits[Vocab + 5]) = (float.NaN, 3);
         var greedy = new SamplingParameters { Temperature = 0 };
-        Choose(gpu, sampler, logits, [new TokenChoice(new object(), greedy, null, 0, 1), new TokenChoice(new object(), greedy, null, 0, 1)], padding: 0);
-        Assert.Contains("17", Assert.Throws<NonFiniteLogitsException>(() => sampler.Chosen(0).Token).Message, StringComparison.Ordinal);
-        Assert.Equal(5, sampler.Chosen(1).Token);
+        Choose(gpu, sampler, logits, [new TokenChoice(new object(), greedy, null, 0, 1), new TokenChoice(new object(), greedy, null, 0, 1)], area: 0, padding: 0);
+        Assert.Contains("17", Assert.Throws<NonFiniteLogitsException>(() => sampler.Chosen(0, 0).Token).Message, StringComparison.Ordinal);
+        Assert.Equal(5, sampler.Chosen(1, 0).Token);
     }
 
-    private static unsafe void Choose(EmulatedGpu gpu, CudaSampler sampler, float[] logits, TokenChoice[] choices, int padding)
+    private static unsafe void Choose(EmulatedGpu gpu, CudaSampler sampler, float[] logits, TokenChoice[] choices, int area, int padding)
     {
         int rows = choices.Length + padding;
         using var device = gpu.Allocate(Math.Max(1, rows) * Vocab * sizeof(float));
@@ -70,9 +70,10 @@ public sealed class CudaSamplerTests
             gpu.Upload(pointer, device, 0, padded.Length * sizeof(float));
         }
 
-        sampler.Place(choices, rows);
+        sampler.Place(choices, area, rows);
         sampler.Launch(device, rows);
-        sampler.Read(choices);
+        sampler.Read(choices, area);
+        gpu.Wait();
     }
 
     /// <summary>A sequence whose parameters are drawn; every other one is under penalties.</summary>

@@ -19,7 +19,9 @@ public sealed class CudaStepTests : IDisposable
         using var runner = CudaModels.Load(_gpu, Model);
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
-        // Two sequences that decode, and a chunk of a prompt between them.
+        // Two sequences that decode, and a chunk of a prompt between them. Room for so many logits is made by the first such step.
+        Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
+        _gpu.Log.Clear();
         Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
         string[] layer =
         [
@@ -39,6 +41,12 @@ public sealed class CudaStepTests : IDisposable
         {
             _gpu.Log.Clear();
             Forward(runner, pool, [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))]);
+            if (rows == 8 && _gpu.Log[1] == "wait")
+            {
+                // For room for so many logits.
+                _gpu.Log.RemoveAt(1);
+            }
+
             return [.. _gpu.Log.Where(entry => entry[0] != '+')];
         }
 
@@ -57,17 +65,44 @@ public sealed class CudaStepTests : IDisposable
     {
         using var runner = CudaModels.Load(_gpu, Model);
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
-        void Run(int rows) => runner.Forward(
-            [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))], pool, [.. Enumerable.Range(0, rows).Select(row => new TokenChoice(pool, new SamplingParameters(), null, 0, 3))], observer: null);
+        void Run(int rows)
+        {
+            Launch(runner, pool, [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))]);
+            runner.Collect();
+        }
+
         Run(4);
         _gpu.Log.Clear();
         Run(3);
-        Assert.Equal(["upload", "upload", "replay", "download", "wait"], _gpu.Log);
+        Assert.Equal(["upload", "upload", "replay", "download", "mark 1", "wait for 1"], _gpu.Log);
         _gpu.Log.Clear();
         Run(2);
         Assert.Equal(["+adjust_scores 2,1,1", "+sample_tokens 2,1,1"], _gpu.Log.Where(entry => entry.StartsWith("+adjust", StringComparison.Ordinal) || entry.StartsWith("+sample", StringComparison.Ordinal)));
-        var error = Assert.Throws<ArgumentException>(() => runner.Forward([Decode(2, 0)], pool, choices: [], observer: null));
+        var error = Assert.Throws<ArgumentException>(() => runner.Launch([Decode(2, 0)], pool, choices: [], observer: null));
         Assert.Contains("0 choices for 1 slices", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_step_is_launched_with_the_tokens_of_one_that_is_under_way()
+    {
+        using var runner = CudaModels.Load(_gpu, Model);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        Launch(runner, pool, Decode(2, 0), Decode(2, 1));
+        Launch(runner, pool, Decode(3, 0) with { Choice = 0 }, Decode(3, 1) with { Choice = 1 });
+        Assert.Contains("collect one first", Assert.Throws<InvalidOperationException>(() => Launch(runner, pool, Decode(4, 0))).Message, StringComparison.Ordinal);
+        runner.Collect();
+        _gpu.Log.Clear();
+        Launch(runner, pool, Decode(4, 1) with { Choice = 1 });
+        runner.Collect();
+        runner.Collect();
+        Assert.Equal(["mark 0", "wait for 1", "wait for 0"], _gpu.Log.Where(entry => entry.Contains("mark", StringComparison.Ordinal) || entry.StartsWith("wait for", StringComparison.Ordinal)));
+        Assert.Throws<InvalidOperationException>(runner.Collect);
+        foreach (var wrong in (StepSlice[])[Decode(5, 1) with { Choice = 1 }, Decode(5, 1) with { Choice = -1 }, Chunk(5, 2, 1) with { Choice = 0 }])
+        {
+            Assert.Contains("of the step before, which had 1 choices", Assert.Throws<ArgumentException>(() => Launch(runner, pool, wrong)).Message, StringComparison.Ordinal);
+        }
+
+        Assert.Throws<ArgumentException>(() => Forward(runner, pool, Decode(5, 1) with { Choice = 0 }));
     }
 
     [Fact]
@@ -99,7 +134,7 @@ public sealed class CudaStepTests : IDisposable
         _gpu.Log.Clear();
         runner.Forward([Chunk(0, 3, 0) with { WantsLogits = false }], pool, Array.Empty<float>(), new Observer(_gpu));
         string[] told = [.. _gpu.Log.Where(entry => entry.Split(' ')[0] is "rope_kv" or "mark" or "wait" or "told" or "prefill_attention")];
-        Assert.Equal(["rope_kv 3,1,1", "mark 1", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "mark 2", "told 1", "prefill_attention 1,2,1", "wait"], told);
+        Assert.Equal(["rope_kv 3,1,1", "mark 3", "told 0", "prefill_attention 1,2,1", "rope_kv 3,1,1", "mark 4", "told 1", "prefill_attention 1,2,1", "wait"], told);
     }
 
     [Fact]
@@ -117,8 +152,8 @@ public sealed class CudaStepTests : IDisposable
             second.Settle();
             Assert.Equal(
                 [
-                    "copies: after 0", "copies: after 2", $"copies: download {3 * bytes} from {(8 + 4) * bytes}", $"copies: download {bytes} from {(8 + 2) * bytes}", "copies: wait",
-                    "copies: after 0", $"copies: upload 16 to {7 * bytes + 8}", "copies: wait",
+                    "copies: after 2", "copies: after 4", $"copies: download {3 * bytes} from {(8 + 4) * bytes}", $"copies: download {bytes} from {(8 + 2) * bytes}", "copies: wait",
+                    "copies: after 2", $"copies: upload 16 to {7 * bytes + 8}", "copies: wait",
                 ],
                 _gpu.Log);
         }
@@ -137,7 +172,7 @@ public sealed class CudaStepTests : IDisposable
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
         pool.CopyPage(1, 2);
-        Assert.Equal(["copy", "copy", "mark 0"], _gpu.Log);
+        Assert.Equal(["copy", "copy", "mark 2"], _gpu.Log);
         Assert.Throws<ArgumentOutOfRangeException>(() => pool.CopyPage(1, 8));
     }
 
@@ -248,6 +283,9 @@ public sealed class CudaStepTests : IDisposable
     private static StepSlice Decode(int position, int page) => new(new[] { 1 }, position, new[] { page, page, page }, WantsLogits: true);
 
     private static StepSlice Chunk(int position, int count, int page) => new(Enumerable.Range(1, count).ToArray(), position, new[] { page, page + 1 }, WantsLogits: true);
+
+    private static void Launch(CudaModelRunner runner, KvTransport.KvPool pool, params StepSlice[] slices) =>
+        runner.Launch(slices, pool, [.. slices.Select(_ => new TokenChoice(pool, new SamplingParameters(), null, 0, 3))], observer: null);
 
     private static void Forward(CudaModelRunner runner, KvTransport.KvPool pool, params StepSlice[] slices) =>
         runner.Forward(slices, pool, new float[slices.Length * runner.Model.VocabSize], observer: null);

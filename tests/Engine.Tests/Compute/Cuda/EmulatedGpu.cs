@@ -5,8 +5,8 @@ using ScriptedServe.Engine.Compute.Cuda.Device;
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
 /// <summary>
-/// A GPU that runs the real kernels in the emulation of tests/CudaKernels, each launch at once. A race, a read of memory that nobody has written or an access out of bounds throws. The
-/// emulation is one a process, so that GPUs take turns.
+/// A GPU that runs the real kernels in the emulation of tests/CudaKernels: each thing that it is given at once, or, where it lags, when somebody waits for it, with host memory as it is by then. A race, a
+/// read of memory that nobody has written, an access out of bounds, or the return of memory while there is work to do throws. The emulation is one a process, so that GPUs take turns.
 /// </summary>
 internal sealed unsafe class EmulatedGpu : IGpu
 {
@@ -16,11 +16,14 @@ internal sealed unsafe class EmulatedGpu : IGpu
     private readonly delegate* unmanaged<byte*, nint> _kernel;
     private readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, void**, byte*> _launch;
     private static readonly Lock Turn = new();
+    private readonly bool _lags;
+    private readonly Queue<Action> _given = new();
     private List<Action>? _captured;
     private int _live;
 
-    public EmulatedGpu(string folder)
+    public EmulatedGpu(string folder, bool lags = false)
     {
+        _lags = lags;
         var library = NativeLibrary.Load(Path.Combine(folder, "libemulated-gpu.so"));
         _allocate = (delegate* unmanaged<byte*, nuint, nint>)NativeLibrary.GetExport(library, "emulated_allocate");
         _free = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "emulated_free");
@@ -72,37 +75,31 @@ internal sealed unsafe class EmulatedGpu : IGpu
     {
         if (_captured is { } captured)
         {
-            // Arguments are read at the time of the call. No kernel has more than 16, nor longer ones than 32 bytes.
-            var copies = new byte[16 * 32];
-            for (var i = 0; i < 16 && arguments[i] is not null; i++)
-            {
-                new ReadOnlySpan<byte>(arguments[i], 32).CopyTo(copies.AsSpan(32 * i));
-            }
-
+            var copies = CopyOf(arguments);
             captured.Add(() => LaunchCopy(kernel, grid, block, sharedBytes, copies));
             return;
         }
 
-        lock (Turn)
+        if (_lags)
         {
-            var faults = Marshal.PtrToStringUTF8((nint)_launch(kernel, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)sharedBytes, arguments))!;
-            Assert.True(faults.Length == 0, faults);
+            var copies = CopyOf(arguments);
+            Give(() => LaunchCopy(kernel, grid, block, sharedBytes, copies));
+            return;
         }
+
+        LaunchNow(kernel, grid, block, sharedBytes, arguments);
     }
 
     public void Upload(void* from, IGpuMemory to, long offset, long bytes)
     {
         Assert.InRange(offset + bytes, 0, to.Bytes);
-        lock (Turn)
-        {
-            _write(to.Value + (nint)offset, from, (nuint)bytes);
-        }
+        Give(() => Write(from, to.Value + (nint)offset, bytes));
     }
 
     public void Download(IGpuMemory from, long offset, void* to, long bytes)
     {
         Assert.InRange(offset + bytes, 0, from.Bytes);
-        Buffer.MemoryCopy((void*)(from.Value + (nint)offset), to, bytes, bytes);
+        Give(() => Buffer.MemoryCopy((void*)(from.Value + (nint)offset), to, bytes, bytes));
     }
 
     public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes) => Upload((void*)(from.Value + (nint)fromOffset), to, toOffset, bytes);
@@ -126,10 +123,34 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
     public void Set(IGpuMark mark)
     {
+        lock (_given)
+        {
+            var point = new Action(() => { });
+            ((Mark)mark).Point = point;
+            Give(point);
+        }
+    }
+
+    public void WaitFor(IGpuMark mark)
+    {
+        lock (_given)
+        {
+            while (((Mark)mark).Point is { } point && _given.Contains(point))
+            {
+                _given.Dequeue()();
+            }
+        }
     }
 
     public void Wait()
     {
+        lock (_given)
+        {
+            while (_given.TryDequeue(out var next))
+            {
+                next();
+            }
+        }
     }
 
     public IDisposable Capture(Action work)
@@ -147,10 +168,57 @@ internal sealed unsafe class EmulatedGpu : IGpu
         }
     }
 
-    public void Replay(IDisposable graph) => ((Graph)graph).Launches.ForEach(launch => launch());
+    public void Replay(IDisposable graph)
+    {
+        var launches = ((Graph)graph).Launches;
+        Give(() => launches.ForEach(launch => launch()));
+    }
 
     public void Dispose()
     {
+    }
+
+    private void Give(Action work)
+    {
+        if (!_lags)
+        {
+            work();
+            return;
+        }
+
+        lock (_given)
+        {
+            _given.Enqueue(work);
+        }
+    }
+
+    private void Write(void* from, nint to, long bytes)
+    {
+        lock (Turn)
+        {
+            _write(to, from, (nuint)bytes);
+        }
+    }
+
+    private void LaunchNow(nint kernel, Extent grid, Extent block, int sharedBytes, void** arguments)
+    {
+        lock (Turn)
+        {
+            var faults = Marshal.PtrToStringUTF8((nint)_launch(kernel, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)sharedBytes, arguments))!;
+            Assert.True(faults.Length == 0, faults);
+        }
+    }
+
+    /// <summary>Arguments are read at the time of the call. No kernel has more than 16, nor longer ones than 32 bytes.</summary>
+    private static byte[] CopyOf(void** arguments)
+    {
+        var copies = new byte[16 * 32];
+        for (var i = 0; i < 16 && arguments[i] is not null; i++)
+        {
+            new ReadOnlySpan<byte>(arguments[i], 32).CopyTo(copies.AsSpan(32 * i));
+        }
+
+        return copies;
     }
 
     private void LaunchCopy(nint kernel, Extent grid, Extent block, int sharedBytes, byte[] copies)
@@ -163,24 +231,24 @@ internal sealed unsafe class EmulatedGpu : IGpu
                 pointers[i] = first + 32 * i;
             }
 
-            Launch(kernel, grid, block, sharedBytes, pointers);
+            LaunchNow(kernel, grid, block, sharedBytes, pointers);
         }
     }
 
     private sealed class Mark(EmulatedGpu gpu) : IGpuMark
     {
+        public Action? Point { get; set; }
+
         public void Dispose() => Interlocked.Decrement(ref gpu._live);
     }
 
     private sealed class Copies(EmulatedGpu gpu) : IGpuCopies
     {
-        public void Upload(void* from, IGpuMemory to, long offset, long bytes) => gpu.Upload(from, to, offset, bytes);
+        public void Upload(void* from, IGpuMemory to, long offset, long bytes) => gpu.Write(from, to.Value + (nint)offset, bytes);
 
-        public void Download(IGpuMemory from, long offset, void* to, long bytes) => gpu.Download(from, offset, to, bytes);
+        public void Download(IGpuMemory from, long offset, void* to, long bytes) => Buffer.MemoryCopy((void*)(from.Value + (nint)offset), to, bytes, bytes);
 
-        public void After(IGpuMark mark)
-        {
-        }
+        public void After(IGpuMark mark) => gpu.WaitFor(mark);
 
         public void Wait()
         {
@@ -215,6 +283,11 @@ internal sealed unsafe class EmulatedGpu : IGpu
         {
             if (_value != 0)
             {
+                lock (_gpu._given)
+                {
+                    Assert.True(_gpu._given.Count == 0, "Memory goes back while the GPU has work to do");
+                }
+
                 lock (Turn)
                 {
                     _gpu._free(_value);

@@ -105,6 +105,12 @@ internal sealed unsafe class RecordingGpu : IGpu
         Log.Add($"mark {((Mark)mark).Number}");
     }
 
+    public void WaitFor(IGpuMark mark)
+    {
+        Count();
+        Log.Add($"wait for {((Mark)mark).Number}");
+    }
+
     public void Wait()
     {
         Count();
