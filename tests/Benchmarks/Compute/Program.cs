@@ -5,7 +5,7 @@ using ScriptedServe.ComputeBenchmarks.Peer;
 using ScriptedServe.Engine.Compute.Cpu;
 using ScriptedServe.Engine.Compute.Kernels;
 
-// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | neighbours FOLDER [threads] | llama [key=value ...] | ranks [key=value ...]; see README.md
+// dotnet run -c Release --project tests/Benchmarks/Compute -- gemm [threads] | model FOLDER [threads] | neighbours FOLDER [threads] | llama [key=value ...] | ranks [key=value ...] | steps [key=value ...]; see README.md
 try
 {
     switch (args)
@@ -25,11 +25,14 @@ try
         case ["ranks", ..]:
             WithFiles(Options.Parse(args.Skip(1)), static (options, files) => new RankRatios(options, files, TimeProvider.System).Run());
             return 0;
+        case ["steps", ..]:
+            WithFiles(Options.Parse(args.Skip(1)), static (options, files) => new StepTimes(options, files, TimeProvider.System).Run());
+            return 0;
         case ["llama", ..]:
             await CompareAsync(Options.Parse(args.Skip(1)));
             return 0;
         default:
-            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads], neighbours FOLDER [threads], llama [key=value ...] or ranks [key=value ...] is expected");
+            throw new FormatException($"'{args[0]}': gemm [threads], model FOLDER [threads], neighbours FOLDER [threads], llama [key=value ...], ranks [key=value ...] or steps [key=value ...] is expected");
     }
 }
 catch (Exception e) when (e is FormatException or InvalidOperationException)

@@ -33,7 +33,7 @@ internal sealed record LlamaTensor(string HuggingFace, string Gguf, int Rows, in
 /// <summary>The size of a model of the Llama architecture. Widths are multiples of 32, the group of Q8_0.</summary>
 internal sealed record LlamaShape(string Name, int Layers, int Hidden, int Heads, int KvHeads, int FeedForward, int Vocab)
 {
-    public const int Context = 4096;
+    public const int Context = 40960;
     public const double RopeTheta = 10000;
     public const double NormEpsilon = 1e-5;
 
