@@ -25,6 +25,9 @@ internal unsafe struct GemmBlock
     public float* Outputs;
     public int OutputStride;
 
+    /// <summary>The panels behind the block are likely the next that this thread computes.</summary>
+    public bool MoreFollow;
+
     /// <summary>Write no element past the matrix's last output.</summary>
     public bool ExactOutputs;
 
@@ -118,10 +121,10 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
         int panel = block.Matrix.PanelCount - 1;
         int column = panel * PackedMatrix.PanelOutputs;
         int outputs = block.Matrix.Outputs - column;
-        float* whole = stackalloc float[TTiles.MaxRows * PackedMatrix.PanelOutputs];
-        for (int row = 0; row < block.Rows; row += TTiles.MaxRows)
+        float* whole = stackalloc float[IGemmTiles.MaxRows * PackedMatrix.PanelOutputs];
+        for (int row = 0; row < block.Rows; row += IGemmTiles.MaxRows)
         {
-            int rows = Math.Min(TTiles.MaxRows, block.Rows - row);
+            int rows = Math.Min(IGemmTiles.MaxRows, block.Rows - row);
             MultiplyPanels<TTiles>(block, panel, 1, block.Inputs + row * block.InputStride, rows, whole, PackedMatrix.PanelOutputs);
             for (int r = 0; r < rows; r++)
             {
@@ -169,13 +172,14 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
                 tile.Vectors = Math.Min(tileVectors, allVectors - vector);
                 tile.NextStrip = stripPanels * (nint)matrix.PanelBytes;
                 float* bias = matrix.Bias + (nint)firstPanel * PackedMatrix.PanelOutputs + column;
-                for (int row = 0; row < rows; row += TTiles.MaxRows)
+                int next = block.MoreFollow || vector + tileVectors < allVectors ? stripPanels : 0;
+                for (int row = 0, number = 0; row < rows; row += tile.Rows, number++)
                 {
-                    tile.Rows = Math.Min(TTiles.MaxRows, rows - row);
+                    tile.Rows = TTiles.TileRows(rows - row);
                     tile.Inputs = inputs + row * block.InputStride + (nint)unit * geometry.InputUnitBytes;
                     tile.Outputs = outputs + (nint)row * outputStride + column;
                     tile.Initial = begins ? bias : tile.Outputs;
-                    SetAhead(ref tile, row / TTiles.MaxRows, vector + tileVectors < allVectors ? stripPanels : 0, geometry.UnitBytes);
+                    SetAhead(ref tile, number, next, matrix.Format);
                     TTiles.Run(tile, tileVectors);
                 }
             }
@@ -185,14 +189,15 @@ internal sealed unsafe class GemmKernels<TLanes, TVector, TInts> : GemmKernels
     private static int StripPanels(int vectors) => Math.Max(1, vectors * TLanes.Count / PackedMatrix.PanelOutputs);
 
     /// <summary>
-    /// The first tiles of a strip fetch the next strip, each one line of every unit of a panel. Otherwise the first tile of every strip waits for memory,
-    /// whose own prefetchers begin anew with each: with 16 rows of bf16 a third of the time.
+    /// The first tiles of a strip fetch the next strip, each one line of every unit of a panel (with int8 the first tile all lines). Otherwise the first tile of every strip
+    /// waits for memory, whose own prefetchers begin anew with each: with 16 rows of bf16 a third of the time.
     /// </summary>
     /// <param name="panels">Panels of the next strip; 0 if there is none.</param>
-    private static void SetAhead(ref GemmTile tile, int number, int panels, int unitBytes)
+    private static void SetAhead(ref GemmTile tile, int number, int panels, PanelFormat format)
     {
         const int Line = 64;
-        int lines = Math.Max(1, unitBytes / Line);
+        int unitBytes = PanelGeometry.Of(format).UnitBytes;
+        int lines = format == PanelFormat.Int8 ? 1 : unitBytes / Line;
         bool fetches = number < panels * lines;
         tile.Ahead = fetches ? tile.Weights + (panels + number / lines) * tile.PanelBytes + number % lines * Line : tile.Inputs;
         tile.AheadStep = fetches ? unitBytes : 0;

@@ -25,6 +25,12 @@ internal unsafe struct GemmTile
     /// <summary>Bytes from this strip's weights to those of the strip that is likely next: the one behind it in memory.</summary>
     public nint NextStrip;
 
+    /// <summary>
+    /// 0, which the compiler cannot know. Weights that are needed a second time are read at an address plus this: from the cache, where the compiler would else keep
+    /// them in a register that is a sum's, and move the sum to the stack.
+    /// </summary>
+    public nint Again;
+
     /// <summary>Bytes from an output to the next, and from a panel to the next.</summary>
     public int OutputBytes;
     public nint PanelBytes;
@@ -67,8 +73,11 @@ internal unsafe struct GemmTile
 /// <summary>The kernels of one panel format on one vector width.</summary>
 internal interface IGemmTiles
 {
-    /// <summary>Rows of the largest kernel.</summary>
-    static abstract int MaxRows { get; }
+    /// <summary>Rows of the largest kernel; the next smaller one has 4.</summary>
+    const int MaxRows = 6;
+
+    /// <summary>Rows of the next tile, of as many as are left: such that kernels compute few rows twice.</summary>
+    static abstract int TileRows(int rowsLeft);
 
     /// <summary>Vectors that the kernel for this many rows covers; the most for one row.</summary>
     static abstract int VectorsFor(int rows);

@@ -13,7 +13,7 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
     where TVector : unmanaged
     where TPanel : struct, IPanelReader
 {
-    public static int MaxRows => 6;
+    public static int TileRows(int rowsLeft) => rowsLeft is 7 or 8 ? 4 : Math.Min(rowsLeft, IGemmTiles.MaxRows);
 
     public static int VectorsFor(int rows) => rows switch
     {
@@ -111,6 +111,8 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
     {
         int lanes = TLanes.Count;
         nint next = lanes * sizeof(float);
+        nint again = tile.Again;
+        nint nextAgain = next + again;
         float* x0 = (float*)tile.Row(0);
         int v0 = PairOf(tile, 0);
         int v1 = PairOf(tile, 1);
@@ -147,18 +149,18 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
             s50 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w5), s50);
             s51 = TLanes.MultiplyAdd(x, TPanel.First<TLanes, TVector>(w5 + next), s51);
             x = TLanes.Broadcast(x0 + i + 1);
-            s00 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0), s00);
-            s01 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0 + next), s01);
-            s10 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1), s10);
-            s11 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1 + next), s11);
-            s20 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2), s20);
-            s21 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2 + next), s21);
-            s30 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3), s30);
-            s31 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3 + next), s31);
-            s40 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4), s40);
-            s41 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4 + next), s41);
-            s50 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5), s50);
-            s51 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5 + next), s51);
+            s00 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0 + again), s00);
+            s01 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w0 + nextAgain), s01);
+            s10 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1 + again), s10);
+            s11 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w1 + nextAgain), s11);
+            s20 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2 + again), s20);
+            s21 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w2 + nextAgain), s21);
+            s30 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3 + again), s30);
+            s31 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w3 + nextAgain), s31);
+            s40 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4 + again), s40);
+            s41 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w4 + nextAgain), s41);
+            s50 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5 + again), s50);
+            s51 = TLanes.MultiplyAdd(x, TPanel.Second<TLanes, TVector>(w5 + nextAgain), s51);
             w0 += TPanel.PairBytes;
             w1 += TPanel.PairBytes;
             w2 += TPanel.PairBytes;
@@ -198,6 +200,7 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
         TVector s00 = TLanes.Load(tile.Start(0, 0, lanes)), s01 = TLanes.Load(tile.Start(0, 1, lanes)), s02 = TLanes.Load(tile.Start(0, 2, lanes)), s03 = TLanes.Load(tile.Start(0, 3, lanes));
         TVector s10 = TLanes.Load(tile.Start(1, 0, lanes)), s11 = TLanes.Load(tile.Start(1, 1, lanes)), s12 = TLanes.Load(tile.Start(1, 2, lanes)), s13 = TLanes.Load(tile.Start(1, 3, lanes));
         byte* ahead = tile.Ahead;
+        nint again = tile.Again;
         nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
@@ -218,10 +221,10 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
             s11 = TLanes.MultiplyAdd(x, p1, s11);
             s12 = TLanes.MultiplyAdd(x, p2, s12);
             s13 = TLanes.MultiplyAdd(x, p3, s13);
-            p0 = TPanel.Second<TLanes, TVector>(w0);
-            p1 = TPanel.Second<TLanes, TVector>(w1);
-            p2 = TPanel.Second<TLanes, TVector>(w2);
-            p3 = TPanel.Second<TLanes, TVector>(w3);
+            p0 = TPanel.Second<TLanes, TVector>(w0 + again);
+            p1 = TPanel.Second<TLanes, TVector>(w1 + again);
+            p2 = TPanel.Second<TLanes, TVector>(w2 + again);
+            p3 = TPanel.Second<TLanes, TVector>(w3 + again);
             x = TLanes.Broadcast(x0 + i + 1);
             s00 = TLanes.MultiplyAdd(x, p0, s00);
             s01 = TLanes.MultiplyAdd(x, p1, s01);
@@ -312,7 +315,7 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
         TLanes.Store(s31, tile.Result(3, 1, lanes));
     }
 
-    /// <summary>6 rows, 2 vectors: prefill. Twelve sums, two weights and a broadcast fill the 16 registers of AVX2.</summary>
+    /// <summary>6 rows, 2 vectors: prefill. Twelve sums, two weights and a broadcast fill the registers of AVX2: <see cref="GemmTile.Again"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows6(in GemmTile tile)
     {
@@ -332,6 +335,7 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
         TVector s40 = TLanes.Load(tile.Start(4, 0, lanes)), s41 = TLanes.Load(tile.Start(4, 1, lanes));
         TVector s50 = TLanes.Load(tile.Start(5, 0, lanes)), s51 = TLanes.Load(tile.Start(5, 1, lanes));
         byte* ahead = tile.Ahead;
+        nint again = tile.Again;
         nint inputs = (nint)tile.Units * 2;
         for (nint i = 0; i < inputs; i += 2)
         {
@@ -358,8 +362,8 @@ internal readonly unsafe struct GemmTiles<TLanes, TVector, TPanel> : IGemmTiles
             x = TLanes.Broadcast(x5 + i);
             s50 = TLanes.MultiplyAdd(x, p0, s50);
             s51 = TLanes.MultiplyAdd(x, p1, s51);
-            p0 = TPanel.Second<TLanes, TVector>(w0);
-            p1 = TPanel.Second<TLanes, TVector>(w1);
+            p0 = TPanel.Second<TLanes, TVector>(w0 + again);
+            p1 = TPanel.Second<TLanes, TVector>(w1 + again);
             x = TLanes.Broadcast(x0 + i + 1);
             s00 = TLanes.MultiplyAdd(x, p0, s00);
             s01 = TLanes.MultiplyAdd(x, p1, s01);

@@ -21,7 +21,8 @@ internal readonly unsafe struct Int8Tiles<TLanes, TVector, TInts> : IGemmTiles
     /// <summary>Where a quad's inputs are, from the group's start.</summary>
     private const int QuadInputBytes = 4 * sizeof(short);
 
-    public static int MaxRows => 4;
+    /// <summary>The kernels for 4 and 6 rows take as long for a row.</summary>
+    public static int TileRows(int rowsLeft) => rowsLeft is 5 or 6 ? rowsLeft : Math.Min(rowsLeft, 4);
 
     public static int VectorsFor(int rows) => rows switch
     {
@@ -39,6 +40,9 @@ internal readonly unsafe struct Int8Tiles<TLanes, TVector, TInts> : IGemmTiles
                 break;
             case 4:
                 Rows2(tile);
+                break;
+            case 2 when tile.Rows > 4:
+                Rows6(tile);
                 break;
             default:
                 Rows4(tile);
@@ -302,6 +306,112 @@ internal readonly unsafe struct Int8Tiles<TLanes, TVector, TInts> : IGemmTiles
         }
 
         StoreSums(tile, sums, 4, 2);
+    }
+
+    /// <summary>6 rows, 2 vectors: as <see cref="Rows4"/>, with weights read twice, for lack of registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Rows6(in GemmTile tile)
+    {
+        int lanes = TLanes.Count;
+        byte* x0 = tile.Row(0);
+        byte* x1 = tile.Row(1);
+        byte* x2 = tile.Row(2);
+        byte* x3 = tile.Row(3);
+        byte* x4 = tile.Row(4);
+        byte* x5 = tile.Row(5);
+        byte* w0 = tile.Vector(0, lanes);
+        byte* w1 = tile.Vector(1, lanes);
+        TVector* sums = stackalloc TVector[12];
+        LoadSums(tile, sums, 6, 2);
+        nint ahead = tile.AheadStep == 0 ? 0 : tile.NextStrip;
+        nint again = tile.Again;
+        for (int unit = tile.Units; unit > 0; unit--)
+        {
+            Prefetch(w0 + ahead);
+            byte* quad = w0 + Int8Panel.ScaleBytes;
+            nint second = (nint)(w1 - w0);
+            nint secondAgain = second + again;
+            for (int shift = Int8Panel.FirstScaleShift; shift >= 0; shift -= Int8Panel.FirstScaleShift)
+            {
+                TInts i00 = TLanes.Broadcast((int*)x0 + 1), i10 = TLanes.Broadcast((int*)x1 + 1), i20 = TLanes.Broadcast((int*)x2 + 1), i30 = TLanes.Broadcast((int*)x3 + 1), i40 = TLanes.Broadcast((int*)x4 + 1), i50 = TLanes.Broadcast((int*)x5 + 1);
+                TInts i01 = i00, i11 = i10, i21 = i20, i31 = i30, i41 = i40, i51 = i50;
+                for (nint pairs = Int8Inputs.HeaderBytes; pairs < Int8Inputs.GroupBytes; pairs += QuadInputBytes, quad += Int8Panel.QuadBytes)
+                {
+                    Prefetch(quad + ahead);
+                    TInts q;
+                    TInts p0 = TLanes.LowerBytes(TLanes.LoadInts(quad)), p1 = TLanes.LowerBytes(TLanes.LoadInts(quad + second));
+                    q = TLanes.Broadcast((int*)(x0 + pairs));
+                    i00 = TLanes.AddProducts(i00, p0, q);
+                    i01 = TLanes.AddProducts(i01, p1, q);
+                    q = TLanes.Broadcast((int*)(x1 + pairs));
+                    i10 = TLanes.AddProducts(i10, p0, q);
+                    i11 = TLanes.AddProducts(i11, p1, q);
+                    q = TLanes.Broadcast((int*)(x2 + pairs));
+                    i20 = TLanes.AddProducts(i20, p0, q);
+                    i21 = TLanes.AddProducts(i21, p1, q);
+                    q = TLanes.Broadcast((int*)(x3 + pairs));
+                    i30 = TLanes.AddProducts(i30, p0, q);
+                    i31 = TLanes.AddProducts(i31, p1, q);
+                    q = TLanes.Broadcast((int*)(x4 + pairs));
+                    i40 = TLanes.AddProducts(i40, p0, q);
+                    i41 = TLanes.AddProducts(i41, p1, q);
+                    q = TLanes.Broadcast((int*)(x5 + pairs));
+                    i50 = TLanes.AddProducts(i50, p0, q);
+                    i51 = TLanes.AddProducts(i51, p1, q);
+                    p0 = TLanes.UpperBytes(TLanes.LoadInts(quad + again));
+                    p1 = TLanes.UpperBytes(TLanes.LoadInts(quad + secondAgain));
+                    q = TLanes.Broadcast((int*)(x0 + pairs) + 1);
+                    i00 = TLanes.AddProducts(i00, p0, q);
+                    i01 = TLanes.AddProducts(i01, p1, q);
+                    q = TLanes.Broadcast((int*)(x1 + pairs) + 1);
+                    i10 = TLanes.AddProducts(i10, p0, q);
+                    i11 = TLanes.AddProducts(i11, p1, q);
+                    q = TLanes.Broadcast((int*)(x2 + pairs) + 1);
+                    i20 = TLanes.AddProducts(i20, p0, q);
+                    i21 = TLanes.AddProducts(i21, p1, q);
+                    q = TLanes.Broadcast((int*)(x3 + pairs) + 1);
+                    i30 = TLanes.AddProducts(i30, p0, q);
+                    i31 = TLanes.AddProducts(i31, p1, q);
+                    q = TLanes.Broadcast((int*)(x4 + pairs) + 1);
+                    i40 = TLanes.AddProducts(i40, p0, q);
+                    i41 = TLanes.AddProducts(i41, p1, q);
+                    q = TLanes.Broadcast((int*)(x5 + pairs) + 1);
+                    i50 = TLanes.AddProducts(i50, p0, q);
+                    i51 = TLanes.AddProducts(i51, p1, q);
+                }
+
+                TVector scales0 = TLanes.OneOfPairs(w0, shift), scales1 = TLanes.OneOfPairs(w1, shift), scale;
+                scale = TLanes.Broadcast((float*)x0);
+                sums[0] = Add(sums[0], i00, scale, scales0);
+                sums[1] = Add(sums[1], i01, scale, scales1);
+                scale = TLanes.Broadcast((float*)x1);
+                sums[2] = Add(sums[2], i10, scale, scales0);
+                sums[3] = Add(sums[3], i11, scale, scales1);
+                scale = TLanes.Broadcast((float*)x2);
+                sums[4] = Add(sums[4], i20, scale, scales0);
+                sums[5] = Add(sums[5], i21, scale, scales1);
+                scale = TLanes.Broadcast((float*)x3);
+                sums[6] = Add(sums[6], i30, scale, scales0);
+                sums[7] = Add(sums[7], i31, scale, scales1);
+                scale = TLanes.Broadcast((float*)x4);
+                sums[8] = Add(sums[8], i40, scale, scales0);
+                sums[9] = Add(sums[9], i41, scale, scales1);
+                scale = TLanes.Broadcast((float*)x5);
+                sums[10] = Add(sums[10], i50, scale, scales0);
+                sums[11] = Add(sums[11], i51, scale, scales1);
+                x0 += Int8Inputs.GroupBytes;
+                x1 += Int8Inputs.GroupBytes;
+                x2 += Int8Inputs.GroupBytes;
+                x3 += Int8Inputs.GroupBytes;
+                x4 += Int8Inputs.GroupBytes;
+                x5 += Int8Inputs.GroupBytes;
+            }
+
+            w0 += Int8Panel.UnitBytes;
+            w1 += Int8Panel.UnitBytes;
+        }
+
+        StoreSums(tile, sums, 6, 2);
     }
 
     private static void LoadSums(in GemmTile tile, TVector* sums, int rows, int vectors)
