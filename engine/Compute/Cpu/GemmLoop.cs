@@ -4,23 +4,24 @@ using ScriptedServe.Engine.Compute.Kernels;
 namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>
-/// Shares matrix products among the team's threads in blocks of columns, and of rows where there are many. Blocks are claimed as threads
-/// become free; how the products are cut does not change their results.
+/// Shares matrix products among the team's threads: with few rows in runs of neighbouring panels, which a thread reads one after the other, else in blocks of panels and
+/// rows. How the products are cut does not change their results.
 /// </summary>
 internal sealed unsafe class GemmLoop : IDisposable
 {
-    /// <summary>A multiple of the row tile; a block's inputs should fit the second-level cache.</summary>
+    /// <summary>Most rows of a block, a multiple of the row tile; its inputs should fit the second-level cache.</summary>
     private const int BlockRows = 96;
 
-    /// <summary>
-    /// Panels of the last blocks of few rows, as many as all threads' largest blocks have together: threads wait for each other at the end, but not long.
-    /// </summary>
-    private const int LastPanels = 2;
+    /// <summary>Panels of an item where computing takes no longer than reading: fewer keep the memory less busy, more let threads wait for each other at the end.</summary>
+    private const int ReadPanels = 2;
+
+    /// <summary>Rows up to which that is so.</summary>
+    private const int ReadRows = 2;
 
     private readonly WorkerTeam _team;
     private readonly GemmKernels _kernels;
     private readonly SumRelay.Place? _relay;
-    private readonly Action<int, int> _multiplyBlock;
+    private readonly Action<int, int, int> _multiplyRun;
     private readonly Action<int, int> _writeInt8Row;
     private readonly Group[] _groups;
 
@@ -29,6 +30,7 @@ internal sealed unsafe class GemmLoop : IDisposable
 
     private int _groupCount;
     private int _items;
+    private int _runItems = 1;
     private int _rows;
     private int _width;
     private PanelFormat _format;
@@ -49,15 +51,15 @@ internal sealed unsafe class GemmLoop : IDisposable
         _kernels = kernels;
         _groups = new Group[maxGroups];
         _int8Inputs = new NativeBuffer(int8Bytes);
-        _multiplyBlock = MultiplyBlock;
+        _multiplyRun = MultiplyRun;
         _writeInt8Row = WriteInt8Row;
     }
 
     private int Int8RowBytes => Int8Inputs.RowBytes(_width);
 
-    /// <summary>Most blocks of a run of products of this many outputs with as many rows in all.</summary>
-    public static int MaxBlocks(int outputs, int rows, int groups) =>
-        ((outputs + PackedMatrix.PanelOutputs - 1) / PackedMatrix.PanelOutputs / LastPanels + 2) * (rows / BlockRows + groups);
+    /// <summary>Most items of a run of products of this many outputs with as many rows in all.</summary>
+    public static int MaxItems(int outputs, int rows, int groups) =>
+        (outputs + PackedMatrix.PanelOutputs - 1) / PackedMatrix.PanelOutputs * (rows / BlockRows + groups);
 
     /// <summary>outputs = inputs * weights^T + bias; see <see cref="GemmBlock"/> for the paddings.</summary>
     public void Multiply(
@@ -77,13 +79,12 @@ internal sealed unsafe class GemmLoop : IDisposable
     public void Add(PackedMatrix matrix, int firstRow, int rows, bool summed = false)
     {
         _summed = summed && _relay is not null;
-        int blockPanels = _team.Threads == 1 && rows < BlockRows && !_summed ? matrix.PanelCount : Math.Max(4, _kernels.PanelsAtOnce(matrix.Format));
+        int atOnce = _kernels.PanelsAtOnce(matrix.Format);
         int rowBlocks = (rows + BlockRows - 1) / BlockRows;
-        int lastPanels = (_team.Threads > 1 || _summed) && rowBlocks == 1 ? Math.Min(LastPanels, blockPanels) : blockPanels;
-        int largeBlocks = Math.Max(0, matrix.PanelCount - (lastPanels < blockPanels ? _team.Threads * blockPanels : 0)) / blockPanels;
-        var group = new Group(matrix, firstRow, rows, rowBlocks, blockPanels, largeBlocks, lastPanels, _items);
-        _groups[_groupCount++] = group;
-        _items += (largeBlocks + (matrix.PanelCount - group.LargePanels + lastPanels - 1) / lastPanels) * rowBlocks;
+        int itemPanels = rowBlocks > 1 ? atOnce : rows <= ReadRows || _summed ? ReadPanels : 1;
+        _groups[_groupCount++] = new Group(matrix, firstRow, rows, rowBlocks, itemPanels, _items);
+        _items += (matrix.PanelCount + itemPanels - 1) / itemPanels * rowBlocks;
+        _runItems = Math.Max(_runItems, rowBlocks > 1 ? 1 : atOnce / itemPanels);
         _rows = Math.Max(_rows, firstRow + rows);
         (_format, _width) = (matrix.Format, matrix.Inputs);
     }
@@ -108,7 +109,7 @@ internal sealed unsafe class GemmLoop : IDisposable
                 _relay!.Begin(_items);
             }
 
-            _team.For(_items, _multiplyBlock);
+            _team.ForRuns(_items, _runItems, _multiplyRun);
             if (_summed)
             {
                 _relay!.End();
@@ -118,6 +119,7 @@ internal sealed unsafe class GemmLoop : IDisposable
         {
             _groupCount = 0;
             _items = 0;
+            _runItems = 1;
             _rows = 0;
         }
     }
@@ -127,37 +129,62 @@ internal sealed unsafe class GemmLoop : IDisposable
     private void WriteInt8Row(int row, int worker) =>
         Int8Inputs.Write(_inputs + (nint)row * _inputStride, _width, _int8Inputs.Pointer + (nint)row * Int8RowBytes);
 
-    private void MultiplyBlock(int item, int worker)
+    private void MultiplyRun(int first, int count, int worker)
     {
-        ref readonly var group = ref GroupOf(item);
-        int block = item - group.FirstItem;
-        int row = block % group.RowBlocks * BlockRows;
-        int column = block / group.RowBlocks;
-        int panel = Math.Min(column, group.LargeBlocks) * group.BlockPanels + Math.Max(0, column - group.LargeBlocks) * group.LastPanels;
-        bool int8 = _format == PanelFormat.Int8;
-        nint inputStride = int8 ? Int8RowBytes : (nint)_inputStride * sizeof(float);
-        if (_summed)
+        for (int end = first + count; first < end; first += count)
         {
-            _relay!.Take(item);
+            ref readonly var group = ref GroupOf(first);
+            int item = first - group.FirstItem;
+            count = group.RowBlocks > 1 ? 1 : Math.Min(end - first, group.Items - item);
+            if (_summed)
+            {
+                // A thread without others would keep the next rank waiting for all of them.
+                count = Math.Min(count, _runItems);
+                TakeAndPass(group, item, first, count);
+            }
+            else
+            {
+                Multiply(group, item, count, continues: false);
+            }
+        }
+    }
+
+    private void TakeAndPass(in Group group, int item, int first, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            _relay!.Take(first + i);
         }
 
+        Multiply(group, item, count, _relay!.Continues);
+        for (int i = 0; i < count; i++)
+        {
+            _relay!.Pass(first + i);
+        }
+    }
+
+    /// <summary>Neighbouring items of a group, one if it has several blocks of rows.</summary>
+    private void Multiply(in Group group, int item, int count, bool continues)
+    {
+        int row = item % group.RowBlocks * group.BlockRows;
+        int panel = item / group.RowBlocks * group.ItemPanels;
+        int panels = Math.Min(count * group.ItemPanels, group.Matrix.PanelCount - panel);
+        bool int8 = _format == PanelFormat.Int8;
+        nint inputStride = int8 ? Int8RowBytes : (nint)_inputStride * sizeof(float);
         _kernels.Multiply(new GemmBlock
         {
             Matrix = group.Matrix,
             Inputs = (int8 ? _int8Inputs.Pointer : (byte*)_inputs) + (group.FirstRow + row) * inputStride,
             InputStride = inputStride,
-            Rows = Math.Min(BlockRows, group.Rows - row),
+            Rows = Math.Min(group.BlockRows, group.Rows - row),
             FirstPanel = panel,
-            Panels = Math.Min(column < group.LargeBlocks ? group.BlockPanels : group.LastPanels, group.Matrix.PanelCount - panel),
+            Panels = panels,
+            MoreFollow = group.RowBlocks == 1 && panel + panels < group.Matrix.PanelCount,
             Outputs = _outputs + (nint)(group.FirstRow + row) * _outputStride,
             OutputStride = _outputStride,
             ExactOutputs = _exactOutputs,
-            Continues = _summed && _relay!.Continues,
+            Continues = continues,
         });
-        if (_summed)
-        {
-            _relay!.Pass(item);
-        }
     }
 
     private ref readonly Group GroupOf(int item)
@@ -171,10 +198,13 @@ internal sealed unsafe class GemmLoop : IDisposable
         return ref _groups[group];
     }
 
-    /// <param name="LargeBlocks">The first blocks, of <paramref name="BlockPanels"/>; the others are of <paramref name="LastPanels"/>.</param>
-    private readonly record struct Group(
-        PackedMatrix Matrix, int FirstRow, int Rows, int RowBlocks, int BlockPanels, int LargeBlocks, int LastPanels, int FirstItem)
+    /// <param name="RowBlocks">Items that share the same panels and lie next to each other, each with other rows.</param>
+    /// <param name="ItemPanels">Panels of an item; the last may have fewer.</param>
+    private readonly record struct Group(PackedMatrix Matrix, int FirstRow, int Rows, int RowBlocks, int ItemPanels, int FirstItem)
     {
-        public int LargePanels => LargeBlocks * BlockPanels;
+        /// <summary>Rows of a block: all have as many, but for the last.</summary>
+        public int BlockRows => (Rows + RowBlocks * IGemmTiles.MaxRows - 1) / (RowBlocks * IGemmTiles.MaxRows) * IGemmTiles.MaxRows;
+
+        public int Items => (Matrix.PanelCount + ItemPanels - 1) / ItemPanels * RowBlocks;
     }
 }

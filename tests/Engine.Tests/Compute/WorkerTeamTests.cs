@@ -26,6 +26,55 @@ public sealed class WorkerTeamTests
         }
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(5)]
+    public void Runs_cover_every_item_once_whoever_is_slow(int threads)
+    {
+        using var team = new WorkerTeam(threads);
+        var runs = new int[200];
+        var random = new Random(threads);
+        for (int loop = 0; loop < 2000; loop++)
+        {
+            int items = random.Next(runs.Length + 1);
+            int most = random.Next(1, 8);
+            int slow = random.Next(threads);
+            Array.Clear(runs);
+            team.ForRuns(items, most, (first, count, worker) =>
+            {
+                Assert.InRange(count, 1, threads > 1 && items > 1 ? most : items);
+                for (int item = first; item < first + count; item++)
+                {
+                    Interlocked.Increment(ref runs[item]);
+                    Thread.SpinWait(worker == slow ? 50 : 0);
+                }
+            });
+            Assert.All(runs, (count, item) => Assert.Equal(item < items ? 1 : 0, count));
+        }
+    }
+
+    [Fact]
+    public void What_a_thread_that_is_held_up_has_not_begun_is_done_by_others()
+    {
+        using var team = new WorkerTeam(2);
+        int byOthers = 0;
+        using var rest = new ManualResetEventSlim();
+        team.For(100, (item, worker) =>
+        {
+            // The thread at item 0 goes on only when nearly all items have been run by the other one.
+            if (item == 0)
+            {
+                Assert.True(rest.Wait(TimeSpan.FromSeconds(30)));
+            }
+            else if (Interlocked.Increment(ref byOthers) == 90)
+            {
+                rest.Set();
+            }
+        });
+        Assert.Equal(99, byOthers);
+    }
+
     [Fact]
     public void An_exception_of_an_item_reaches_the_caller_and_the_team_goes_on()
     {

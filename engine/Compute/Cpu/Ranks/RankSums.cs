@@ -31,7 +31,7 @@ internal sealed class RankSums : IDisposable
     public static int MaxBlocks(DecoderConfig config, int maxRows)
     {
         int experts = config.Blocks.Max(block => block.Experts?.Count ?? 0);
-        return GemmLoop.MaxBlocks(config.Hidden, maxRows * Math.Max(1, Slots(config)), Math.Max(1, experts));
+        return GemmLoop.MaxItems(config.Hidden, maxRows * Math.Max(1, Slots(config)), Math.Max(1, experts));
     }
 
     public void Dispose()
