@@ -16,6 +16,9 @@ public enum WeightFormat
 
     /// <summary>Rounded to 8 bits, in groups of 32 inputs with a scale each: 8.5 bits a weight. Embeddings and outputs too; norms, biases and routers of experts are not.</summary>
     Int8,
+
+    /// <summary>Rounded to FP8 (e4m3) in groups as <see cref="Int8"/>. On GPUs alone.</summary>
+    Float8,
 }
 
 /// <summary>How the CPU computes; the model folder says what.</summary>
@@ -68,6 +71,11 @@ public sealed record CpuRunnerOptions
         Check(errors, nameof(MaxBatchTokens), MaxBatchTokens, 65536);
         Check(errors, nameof(MaxContextTokens), MaxContextTokens, 1 << 24);
         Check(errors, nameof(TensorParallel), TensorParallel, 64);
+        if (Weights == WeightFormat.Float8)
+        {
+            errors.Add($"{nameof(Weights)} is {Weights}, which GPUs alone have");
+        }
+
         if (TensorParallel > 0 && Threads % TensorParallel != 0)
         {
             errors.Add($"{nameof(Threads)} is {Threads}, must be a multiple of {nameof(TensorParallel)}, {TensorParallel}");

@@ -129,6 +129,7 @@ public sealed record EngineOptions
         reader.Check(
             options.Threads % ranks == 0,
             $"{(processors.Count > 0 ? $"the {processors.Count} processors of --cpus" : $"--threads {options.Threads}")} cannot be divided among {ranks} ranks (--tensor-parallel): each gets as many");
+        reader.Check(options.Weights != WeightFormat.Float8 || options.Device != Cpu, "--weights fp8: the CPU has no such weights, GPUs have (--device cuda:N); --weights int8 takes as few bytes");
         reader.Check(ranks == 1 || !SyntheticModel.IsNamedBy(options.Model), $"--tensor-parallel {ranks}: the synthetic model has no weights to divide");
         reader.Check(listen is not { SocketPath: { } path } || Encoding.UTF8.GetByteCount(path) <= 104, "--listen: the path, with .kv added for KV, is longer than the 107 bytes a unix socket may have");
         reader.Check(
@@ -177,7 +178,8 @@ public sealed record EngineOptions
         "f32" => WeightFormat.Float32,
         "bf16" => WeightFormat.BFloat16,
         "int8" => WeightFormat.Int8,
-        _ => throw new FormatException("auto, f32, bf16 or int8 is expected"),
+        "fp8" => WeightFormat.Float8,
+        _ => throw new FormatException("auto, f32, bf16, int8 or fp8 is expected"),
     };
 
     private static long ParseSize(string text)

@@ -48,7 +48,7 @@ internal static class HostSettings
     public static readonly HostSetting KvMemory = new("kv-memory", "SIZE", "Memory of each local engine's KV cache, as in 512MiB. Default: the engine's.");
     public static readonly HostSetting KvDataType = new("kv-dtype", "TYPE", "What local engines keep keys and values as: f32, bf16 or f16. Default: the engine's.");
     public static readonly HostSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page in local engines. Default: the engine's.");
-    public static readonly HostSetting Weights = new("weights", "NAME", "What local engines keep weights as in memory: auto (as in the folder), f32, bf16 or int8. Default: the engine's.");
+    public static readonly HostSetting Weights = new("weights", "NAME", "What local engines keep weights as in memory: auto (as in the folder), f32, bf16, int8, or fp8 (on GPUs). Default: the engine's.");
     public static readonly HostSetting WeightCache = new("weight-cache", "DIR", "Folder in which local engines keep packed weights, to have them in memory once together; off for none. Default: the engine's, in ~/.cache.");
     public static readonly HostSetting WeightCacheLimit = new("weight-cache-limit", "SIZE", "Most bytes of that folder. Default: the engine's.");
     public static readonly HostSetting ClusterSecretFile = new("cluster-secret-file", "FILE", "Secret that engines share to exchange KV, and that guards engines other machines can reach. Default: ~/.scriptedserve/cluster-secret.");

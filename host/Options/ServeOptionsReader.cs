@@ -64,7 +64,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             KvMemory = Matching(HostSettings.KvMemory, Size(), "a size such as 512MiB or 2GiB"),
             KvDataType = Matching(HostSettings.KvDataType, KvDataTypeName(), "f32, bf16 or f16"),
             PageTokens = Matching(HostSettings.PageTokens, WholeNumber(), "a number of tokens"),
-            Weights = Matching(HostSettings.Weights, WeightFormat(), "auto, f32, bf16 or int8"),
+            Weights = Matching(HostSettings.Weights, WeightFormat(), "auto, f32, bf16, int8 or fp8"),
             WeightCache = Text(HostSettings.WeightCache),
             WeightCacheLimit = Matching(HostSettings.WeightCacheLimit, Size(), "a size such as 512MiB or 2GiB"),
             ClusterSecretFile = File(HostSettings.ClusterSecretFile),
@@ -388,7 +388,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
     [GeneratedRegex(@"\A[1-9]\d{0,5}\z")]
     private static partial Regex WholeNumber();
 
-    [GeneratedRegex(@"\A(auto|f32|bf16|int8)\z")]
+    [GeneratedRegex(@"\A(auto|f32|bf16|int8|fp8)\z")]
     private static partial Regex WeightFormat();
 
     [GeneratedRegex(@"\A(cpu|cuda:\d{1,3})\z")]

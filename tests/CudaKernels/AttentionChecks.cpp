@@ -59,7 +59,7 @@ template <typename T, typename KV, int HeadStride, int Group> struct Scene {
     /// An element of the pool as it enters the products.
     double kv(size_t sequence, int token, int plane, int d) const { return to_float(from_float<T>(to_float(pool[at(sequence, token, plane) + size_t(d)]))); }
 
-    /// [heads * headDim] of a row that sees the tokens before `end`.
+    /// [heads, HeadStride] of a row that sees the tokens before `end`.
     std::vector<double> oracle(int row, size_t sequence, int end) const {
         std::vector<double> result;
         for (int head = 0; head < heads(); head++) {
@@ -87,6 +87,7 @@ template <typename T, typename KV, int HeadStride, int Group> struct Scene {
             for (double sum : sums) {
                 result.push_back(sum / total);
             }
+            result.insert(result.end(), size_t(HeadStride - shape.headDim), 0.0);
         }
         return result;
     }
@@ -95,7 +96,7 @@ template <typename T, typename KV, int HeadStride, int Group> struct Scene {
 /// A token at the end of the first `length` tokens of a sequence, whose queries are row `queryRow` of the scene. A length of 0 is padding.
 struct Decoded { int sequence, length, queryRow; };
 
-/// Decodes tokens and returns [chosen, heads * headDim].
+/// Decodes tokens and returns [chosen, heads, HeadStride].
 template <typename T, typename KV, int HeadStride, int Group>
 std::vector<T> decode(const Scene<T, KV, HeadStride, Group>& scene, const std::vector<Decoded>& chosen, int morePadding) {
     constexpr int Tokens = unit_tokens(HeadStride);
@@ -115,7 +116,7 @@ std::vector<T> decode(const Scene<T, KV, HeadStride, Group>& scene, const std::v
     }
     units.insert(units.end(), size_t(morePadding), {-1, 0});
     DeviceArray<KV> pool("pool", scene.pool);
-    DeviceArray<T> queryArray("queries", queries), outputs("outputs", size_t(rows * heads * scene.shape.headDim));
+    DeviceArray<T> queryArray("queries", queries), outputs("outputs", size_t(rows * heads * HeadStride));
     DeviceArray<int> lengthArray("lengths", lengths), beginArray("page begins", begins), unitBeginArray("unit begins", unitBegins), pages("pages", scene.pages);
     DeviceArray<DecodeUnit> unitArray("units", units);
     DeviceArray<float> sums("sums", units.size() * size_t(heads * HeadStride)), extremes("extremes", units.size() * size_t(heads * 2));
@@ -126,8 +127,8 @@ std::vector<T> decode(const Scene<T, KV, HeadStride, Group>& scene, const std::v
         paged_decode<T, KV, HeadStride, Group>(
             sums.get(), extremes.get(), queryArray.get(), layer, unitArray.get(), paged, scene.shape.window, scene.scale, scene.shape.softCap);
     });
-    launch_in_all_orders("combine_units", {unsigned(heads), unsigned(rows)}, {64}, 0, outputs, [&] {
-        combine_units<T>(outputs.get(), sums.get(), extremes.get(), paged, scene.shape.window, scene.shape.headDim, HeadStride);
+    launch_in_all_orders("combine_units", {unsigned(rows), unsigned(heads)}, {64}, 0, outputs, [&] {
+        combine_units<T>(outputs.get(), sums.get(), extremes.get(), paged, scene.shape.window, HeadStride);
     });
     return outputs.copy();
 }
@@ -151,7 +152,7 @@ std::vector<T> prefill(const Scene<T, KV, HeadStride, Group>& scene, const std::
         rows += chunk.count;
     }
     DeviceArray<KV> pool("pool", scene.pool);
-    DeviceArray<T> queryArray("queries", queries), outputs("outputs", size_t(rows * heads * scene.shape.headDim));
+    DeviceArray<T> queryArray("queries", queries), outputs("outputs", size_t(rows * heads * HeadStride));
     DeviceArray<PrefillSlice> sliceArray("slices", slices);
     DeviceArray<PrefillTile> tileArray("tiles", tiles);
     DeviceArray<int> pages("pages", scene.pages);
@@ -159,7 +160,7 @@ std::vector<T> prefill(const Scene<T, KV, HeadStride, Group>& scene, const std::
     launch_in_all_orders(
         "prefill_attention", {unsigned(tiles.size()), unsigned(scene.shape.kvHeads)}, {PrefillWarps * 32}, unsigned(unit_shared_bytes(HeadStride)), outputs, [&] {
             prefill_attention<T, KV, HeadStride, Group>(
-                outputs.get(), queryArray.get(), layer, sliceArray.get(), tileArray.get(), pages.get(), scene.shape.headDim, scene.shape.window, scene.scale, scene.shape.softCap);
+                outputs.get(), queryArray.get(), layer, sliceArray.get(), tileArray.get(), pages.get(), scene.shape.window, scene.scale, scene.shape.softCap);
         });
     return outputs.copy();
 }
@@ -183,7 +184,7 @@ template <typename T, typename KV, int HeadStride, int Group> void check_decode(
     check_close("decode", numbers_of(results), expected, 2 * rounding<T>());
 
     // Alone, among others in another order, beside padding, in a grid made for longer contexts.
-    size_t width = size_t(scene.heads() * shape.headDim);
+    size_t width = size_t(scene.heads() * HeadStride);
     auto alone = decode(scene, {whole(2)}, 0), mixed = decode(scene, {{0, 0, 0}, whole(3), whole(2), {0, 0, 0}, whole(0)}, 3);
     check(same_bits(alone, 0, results, 2 * width, width) && same_bits(mixed, 2 * width, results, 2 * width, width) && same_bits(mixed, width, results, 3 * width, width),
         "a token's attention depends on the batch");
@@ -205,7 +206,7 @@ template <typename T, typename KV, int HeadStride, int Group> void check_prefill
     check_close("prefill", numbers_of(whole), expected, 2 * rounding<T>());
 
     // Cut in two, and beside another sequence.
-    size_t width = size_t(scene.heads() * shape.headDim);
+    size_t width = size_t(scene.heads() * HeadStride);
     auto first = prefill(scene, {{1, 0, other, 0}, {0, 0, before, 0}}), rest = prefill(scene, {{0, before, length - before, before}, {1, other - 1, 1, length}});
     check(same_bits(first, size_t(other) * width, whole, 0, size_t(before) * width) && same_bits(rest, 0, whole, size_t(before) * width, size_t(length - before) * width),
         "a token's attention depends on how its prompt was cut");

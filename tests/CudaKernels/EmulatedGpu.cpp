@@ -4,6 +4,7 @@
 
 #include "Activate.cu"
 #include "Embed.cu"
+#include "Experts.cu"
 #include "PagedDecode.cu"
 #include "PrefillAttention.cu"
 #include "RmsNorm.cu"
@@ -35,15 +36,21 @@ template <auto Kernel> __attribute__((no_sanitize_thread)) void thunk(void** arg
 struct Entry { const char* name; Thunk thunk; };
 
 #define TYPE(T) \
-    {"embed<" #T ">", thunk<embed<T>>}, {"add_rms_norm<" #T ", float>", thunk<add_rms_norm<T, float>>}, {"combine_units<" #T ">", thunk<combine_units<T>>}, \
+    {"add_rms_norm<" #T ", float>", thunk<add_rms_norm<T, float>>}, {"combine_units<" #T ">", thunk<combine_units<T>>}, \
     {"rope_kv<" #T ", " #T ">", thunk<rope_kv<T, T>>}, {"activate_multiply<" #T ", Silu>", thunk<activate_multiply<T, Silu>>}, \
     {"activate_multiply<" #T ", GeluTanh>", thunk<activate_multiply<T, GeluTanh>>}, \
-    {"skinny_gemm<" #T ", " #T ", 1>", thunk<skinny_gemm<T, T, 1>>}, {"skinny_gemm<" #T ", " #T ", 2>", thunk<skinny_gemm<T, T, 2>>}, \
-    {"skinny_gemm<" #T ", float, 1>", thunk<skinny_gemm<T, float, 1>>}, {"skinny_gemm<" #T ", float, 2>", thunk<skinny_gemm<T, float, 2>>}, \
-    {"wide_gemm<" #T ", " #T ", 64, false>", thunk<wide_gemm<T, T, 64, false>>}, {"wide_gemm<" #T ", float, 64, false>", thunk<wide_gemm<T, float, 64, false>>}, \
-    {"wide_gemm<" #T ", " #T ", 128, false>", thunk<wide_gemm<T, T, 128, false>>}, {"wide_gemm<" #T ", float, 128, false>", thunk<wide_gemm<T, float, 128, false>>}, \
-    {"wide_gemm<" #T ", float, 64, true>", thunk<wide_gemm<T, float, 64, true>>}, {"wide_gemm<" #T ", float, 128, true>", thunk<wide_gemm<T, float, 128, true>>}, \
     {"add_chains<" #T ", " #T ">", thunk<add_chains<T, T>>}, {"add_chains<" #T ", float>", thunk<add_chains<T, float>>}
+#define WEIGHTS(T, W) \
+    {"embed<" #T ", " #W ">", thunk<embed<T, W>>}, \
+    {"skinny_gemm<" #T ", " #W ", " #T ", 1>", thunk<skinny_gemm<T, W, T, 1>>}, {"skinny_gemm<" #T ", " #W ", " #T ", 2>", thunk<skinny_gemm<T, W, T, 2>>}, \
+    {"skinny_gemm<" #T ", " #W ", float, 1>", thunk<skinny_gemm<T, W, float, 1>>}, {"skinny_gemm<" #T ", " #W ", float, 2>", thunk<skinny_gemm<T, W, float, 2>>}, \
+    {"wide_gemm<" #T ", " #W ", " #T ", 64, false>", thunk<wide_gemm<T, W, T, 64, false>>}, {"wide_gemm<" #T ", " #W ", float, 64, false>", thunk<wide_gemm<T, W, float, 64, false>>}, \
+    {"wide_gemm<" #T ", " #W ", " #T ", 128, false>", thunk<wide_gemm<T, W, T, 128, false>>}, {"wide_gemm<" #T ", " #W ", float, 128, false>", thunk<wide_gemm<T, W, float, 128, false>>}, \
+    {"wide_gemm<" #T ", " #W ", float, 64, true>", thunk<wide_gemm<T, W, float, 64, true>>}, {"wide_gemm<" #T ", " #W ", float, 128, true>", thunk<wide_gemm<T, W, float, 128, true>>}
+#define EXPERTS(T, W) \
+    {"skinny_experts<" #T ", " #W ", " #T ">", thunk<skinny_experts<T, W, T>>}, {"skinny_experts<" #T ", " #W ", float>", thunk<skinny_experts<T, W, float>>}, \
+    {"wide_experts<" #T ", " #W ", " #T ", 64>", thunk<wide_experts<T, W, T, 64>>}, {"wide_experts<" #T ", " #W ", float, 64>", thunk<wide_experts<T, W, float, 64>>}, \
+    {"wide_experts<" #T ", " #W ", " #T ", 128>", thunk<wide_experts<T, W, T, 128>>}, {"wide_experts<" #T ", " #W ", float, 128>", thunk<wide_experts<T, W, float, 128>>}
 #define SHAPE(T, KV, STRIDE, GROUP) \
     {"paged_decode<" #T ", " #KV ", " #STRIDE ", " #GROUP ">", thunk<paged_decode<T, KV, STRIDE, GROUP>>}, \
     {"prefill_attention<" #T ", " #KV ", " #STRIDE ", " #GROUP ">", thunk<prefill_attention<T, KV, STRIDE, GROUP>>}
@@ -51,9 +58,12 @@ struct Entry { const char* name; Thunk thunk; };
 std::string g_faults;
 
 const Entry Kernels[] = {
-    {"rope_angles", thunk<rope_angles>}, {"soft_cap", thunk<soft_cap>}, {"adjust_scores", thunk<adjust_scores>}, {"sample_tokens", thunk<sample_tokens>}, TYPE(bf16), TYPE(f16),
+    {"rope_angles", thunk<rope_angles>}, {"soft_cap", thunk<soft_cap>}, {"adjust_scores", thunk<adjust_scores>}, {"sample_tokens", thunk<sample_tokens>},
+    {"route_experts", thunk<route_experts>}, {"sort_slots", thunk<sort_slots>}, {"mix_experts", thunk<mix_experts>},
+    TYPE(bf16), TYPE(f16), WEIGHTS(bf16, bf16), WEIGHTS(f16, f16), WEIGHTS(bf16, int8_code), WEIGHTS(bf16, e4m3_code), EXPERTS(bf16, bf16), EXPERTS(bf16, int8_code),
     {"rope_kv<bf16, float>", thunk<rope_kv<bf16, float>>},
-    SHAPE(bf16, bf16, 16, 3), SHAPE(bf16, float, 16, 3), SHAPE(bf16, bf16, 16, 1), SHAPE(bf16, bf16, 32, 2), SHAPE(f16, f16, 8, 3), SHAPE(f16, f16, 16, 3), SHAPE(f16, f16, 48, 2),
+    SHAPE(bf16, bf16, 16, 3), SHAPE(bf16, float, 16, 3), SHAPE(bf16, bf16, 16, 1), SHAPE(bf16, bf16, 16, 2), SHAPE(bf16, bf16, 8, 1), SHAPE(bf16, bf16, 24, 3), SHAPE(bf16, bf16, 32, 2),
+    SHAPE(bf16, bf16, 16, 4), SHAPE(f16, f16, 8, 3), SHAPE(f16, f16, 16, 3), SHAPE(f16, f16, 48, 2),
 };
 }
 

@@ -10,7 +10,7 @@ std::vector<Out> multiply(const std::vector<T>& inputs, const std::vector<T>& we
     DeviceArray<Out> outputs("outputs", size_t(rows * outputCount));
     dim3 grid = {unsigned(outputCount + SkinnyOutputs - 1) / SkinnyOutputs, unsigned(rows + 8 * ColumnTiles - 1) / (8 * ColumnTiles)};
     launch_in_all_orders("skinny_gemm", grid, {SkinnyWarps * 32}, unsigned(skinny_shared_bytes(ColumnTiles)), outputs, [&] {
-        skinny_gemm<T, Out, ColumnTiles>(outputs.get(), inputArray.get(), weightArray.get(), bias.empty() ? nullptr : biasArray.get(), rows, inputCount, outputCount);
+        skinny_gemm<T, T, Out, ColumnTiles>(outputs.get(), inputArray.get(), {weightArray.get(), nullptr}, bias.empty() ? nullptr : biasArray.get(), rows, inputCount, outputCount);
     });
     return outputs.copy();
 }
@@ -25,14 +25,14 @@ std::vector<Out> multiply_wide(const std::vector<T>& inputs, const std::vector<T
     if constexpr (Split) {
         DeviceArray<float> chains("chains", size_t(GemmChains * rows * outputCount));
         launch_in_all_orders("wide_gemm", {blocks, GemmChains}, {WideWarps * 32}, unsigned(wide_shared_bytes(TileRows)), chains, [&] {
-            wide_gemm<T, float, TileRows, true>(chains.get(), inputArray.get(), weightArray.get(), nullptr, rows, inputCount, outputCount);
+            wide_gemm<T, T, float, TileRows, true>(chains.get(), inputArray.get(), {weightArray.get(), nullptr}, nullptr, rows, inputCount, outputCount);
         });
-        launch_in_all_orders("add_chains", {unsigned(outputCount + 63) / 64, unsigned(rows)}, {64}, 0, outputs, [&] {
+        launch_in_all_orders("add_chains", {unsigned(rows), unsigned(outputCount + 63) / 64}, {64}, 0, outputs, [&] {
             add_chains<T, Out>(outputs.get(), chains.get(), ownBias, rows, outputCount);
         });
     } else {
         launch_in_all_orders("wide_gemm", {blocks}, {WideWarps * 32}, unsigned(wide_shared_bytes(TileRows)), outputs, [&] {
-            wide_gemm<T, Out, TileRows, false>(outputs.get(), inputArray.get(), weightArray.get(), ownBias, rows, inputCount, outputCount);
+            wide_gemm<T, T, Out, TileRows, false>(outputs.get(), inputArray.get(), {weightArray.get(), nullptr}, ownBias, rows, inputCount, outputCount);
         });
     }
     return outputs.copy();
@@ -66,6 +66,63 @@ template <typename T, typename Out> void check_product(uint64_t seed, int rows, 
     auto last = multiply<T, Out, 1>(lastInputs, weights, bias, 1, inputCount, outputCount);
     check(std::memcmp(last.data(), one.data() + size_t(rows - 1) * outputCount, last.size() * sizeof(Out)) == 0, "a row's product depends on the rows beside it");
 }
+}
+
+namespace {
+/// A weight's number by the definition of its code.
+double number_of(int8_code code) { return int(code.bits) - 128; }
+double number_of(e4m3_code code) {
+    int exponent = code.bits >> 3 & 15, fraction = code.bits & 7;
+    double size = exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, exponent - 10);
+    return code.bits & 0x80 ? -size : size;
+}
+
+template <typename W> W random_code(Random& random) {
+    W code = {(unsigned char)random.below(256)};
+    // 128 less than nothing is no int8 here, nor are e4m3's two codes for no number.
+    bool none = Same<W, int8_code>::value ? code.bits == 0 : (code.bits & 0x7f) == 0x7f;
+    return none ? W{1} : code;
+}
+
+/// Weights in codes give the bits that the numbers give which they stand for, rounded to the compute type.
+template <typename T, typename W> void check_codes(uint64_t seed, int rows, int inputCount, int outputCount) {
+    Random random(seed);
+    int groups = (inputCount + ScaleInputs - 1) / ScaleInputs;
+    auto inputs = random_values<T>(random, size_t(rows * inputCount));
+    auto scales = random_values<bf16>(random, size_t(outputCount * groups), 0.01f);
+    std::vector<W> codes;
+    std::vector<T> weights;
+    for (int i = 0; i < outputCount * inputCount; i++) {
+        codes.push_back(random_code<W>(random));
+        weights.push_back(from_float<T>(float(number_of(codes.back()) * to_float(scales[size_t(i / inputCount * groups + i % inputCount / ScaleInputs)]))));
+    }
+    auto expected = multiply<T, float, 1>(inputs, weights, {}, rows, inputCount, outputCount);
+    DeviceArray<T> inputArray("inputs", inputs);
+    DeviceArray<W> codeArray("codes", codes);
+    DeviceArray<bf16> scaleArray("scales", scales);
+    DeviceArray<float> outputs("outputs", expected.size());
+    Matrix<W> matrix = {codeArray.get(), scaleArray.get()};
+    auto same = [&](const char* what) { check(std::memcmp(outputs.get(), expected.data(), expected.size() * sizeof(float)) == 0, std::string(what) + ": codes give other bits than their numbers"); };
+    launch_in_all_orders("skinny_gemm", {unsigned(outputCount + 15) / 16, unsigned(rows + 15) / 16}, {SkinnyWarps * 32}, unsigned(skinny_shared_bytes(2)), outputs, [&] {
+        skinny_gemm<T, W, float, 2>(outputs.get(), inputArray.get(), matrix, nullptr, rows, inputCount, outputCount);
+    });
+    same("few rows");
+    launch_in_all_orders("wide_gemm", {unsigned((outputCount + 127) / 128 * ((rows + 63) / 64))}, {WideWarps * 32}, unsigned(wide_shared_bytes(64)), outputs, [&] {
+        wide_gemm<T, W, float, 64, false>(outputs.get(), inputArray.get(), matrix, nullptr, rows, inputCount, outputCount);
+    });
+    same("many rows");
+    for (int i = 0; i < 40; i++) {
+        int output = random.below(outputCount), input = random.below(inputCount);
+        check(weight_at<T>(matrix, output, input, inputCount) == to_float(weights[size_t(output * inputCount + input)]), "a weight by itself");
+    }
+}
+}
+
+CASE("gemm: weights in codes are the numbers that they stand for") {
+    check_codes<bf16, int8_code>(7, 3, 568, 20);
+    check_codes<f16, int8_code>(8, 17, 40, 130);
+    check_codes<bf16, e4m3_code>(9, 9, 1032, 17);
+    check_codes<f16, e4m3_code>(10, 2, 72, 33);
 }
 
 CASE("gemm: a few rows times a weight matrix") {

@@ -20,6 +20,9 @@ public enum Need
     /// <summary>g++, and bash to call it.</summary>
     CppCompiler,
 
+    /// <summary>clang++ that compiles CUDA for GPUs, as Debian's does.</summary>
+    CudaClang,
+
     /// <summary>zsh, with its completion and its zpty module.</summary>
     Zsh,
 }
@@ -48,6 +51,7 @@ public static class Prerequisites
         Need.PythonMsgpack => File.Exists("/usr/lib/python3/dist-packages/msgpack/__init__.py") ? null : "needs Debian's python3-msgpack",
         Need.Postgres => PostgresServer.WhyUnavailable(),
         Need.CppCompiler => OnPath("g++") && OnPath("bash") ? null : "needs g++ and bash on PATH",
+        Need.CudaClang => OnPath("clang++") || OnPath("clang++-14") || OnPath("clang++-15") || OnPath("clang++-16") ? null : "needs Debian's clang on PATH",
         Need.Zsh => OnPath("zsh") ? null : "needs zsh on PATH",
         _ => throw new ArgumentOutOfRangeException(nameof(need)),
     };

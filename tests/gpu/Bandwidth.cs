@@ -26,10 +26,10 @@ internal static class Bandwidth
         var kernels = new StepKernels(gpu, new ModelKernels(ComputeType.BFloat16, KvTransport.KvDataType.BFloat16, 128, 4, GatedByGelu: false));
         foreach (int rows in (int[])[1, 8, 16])
         {
-            var kernel = rows <= 8 ? kernels.ProductsOfEight.Floats : kernels.ProductsOfSixteen.Floats;
+            var kernel = (rows <= 8 ? kernels.Products.OfEight : kernels.Products.OfSixteen).Floats;
             double rate = bytes / Best(gpu, time, () => gpu.Call(
                 kernel, new Extent(Outputs / 16),
-                KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(weights), KernelArgument.Pointer(null), rows, Inputs, Outputs));
+                KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Of(new MatrixPointers(weights.Value, 0)), KernelArgument.Pointer(null), rows, Inputs, Outputs));
             lines.Add(string.Create(CultureInfo.InvariantCulture, $"product of {rows} rows: {rate / 1e9:F0} GB/s of weights, {100 * rate / copy:F0}% of the copy"));
         }
 

@@ -1,5 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
-using ScriptedServe.KvTransport;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
@@ -9,23 +9,38 @@ internal static class CudaMemory
     private const long ElementBytes = 2, FloatBytes = sizeof(float);
 
     /// <summary>What <see cref="CudaWeights"/> allocates.</summary>
-    public static long Weights(DecoderConfig config)
+    public static long Weights(DecoderConfig config, ModelKernels kernels, int routerParts)
     {
-        long hidden = config.Hidden, query = config.QuerySize, qkv = query + 2 * config.KvSize, inner = config.FeedForward;
-        long matrices = qkv * hidden + hidden * query + 3 * inner * hidden;
-        long biases = (config.QkvBias ? qkv : 0) + (config.OutputBias ? hidden : 0) + (config.FeedForwardBias ? 2 * inner + hidden : 0);
-        long norms = (config.PostNorms ? 4 : 2) * hidden + (config.QueryKeyNorm ? 2 * config.HeadDim : 0);
-        long embeddings = (config.TiedEmbeddings ? 1 : 2) * (long)config.VocabSize * hidden;
-        return config.Layers * ((matrices + biases) * ElementBytes + norms * FloatBytes) + embeddings * ElementBytes + hidden * FloatBytes;
+        long Matrix(long outputs, InputPlaces places, StoredWeights? stored = null)
+        {
+            var rows = new WeightRows(kernels.Compute, stored ?? kernels.Weights, places);
+            return outputs * (rows.Bytes + rows.ScaleBytes);
+        }
+
+        InputPlaces hidden = InputPlaces.Whole(config.Hidden), heads = new(config.Heads, config.HeadDim, config.HeadStride);
+        long qkv = config.QuerySize + 2L * config.KvSize, dense = CudaWeights.Padded(config.FeedForward);
+        long bytes = Matrix((config.TiedEmbeddings ? 1 : 2) * (long)config.VocabSize, hidden) + config.Hidden * FloatBytes;
+        foreach (var block in config.Blocks)
+        {
+            bytes += Matrix(qkv, hidden) + Matrix(config.Hidden, heads) + ((config.PostNorms ? 4 : 2) * config.Hidden + (config.QueryKeyNorm ? 2 * config.HeadDim : 0)) * FloatBytes;
+            bytes += ((config.QkvBias ? qkv : 0) + (config.OutputBias ? config.Hidden : 0)) * ElementBytes;
+            bytes += block.Experts is { } experts
+                ? Matrix((long)experts.Count * routerParts, hidden, StoredWeights.Computed)
+                    + experts.Count * (Matrix(2L * CudaWeights.Padded(experts.FeedForward), hidden) + Matrix(config.Hidden, InputPlaces.Whole(experts.FeedForward)))
+                : Matrix(2 * dense, hidden) + Matrix(config.Hidden, InputPlaces.Whole(config.FeedForward)) + (config.FeedForwardBias ? 2 * dense + config.Hidden : 0) * ElementBytes;
+        }
+
+        return bytes;
     }
 
     /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/> and the logits take; contexts that decode grow it later by what their units leave between the kernels.</summary>
-    public static long Step(DecoderConfig config, KvLayout layout, int maxRows, int logitRows, int multiprocessors)
+    public static long Step(DecoderConfig config, int routerParts, int maxRows, int logitRows, int multiprocessors)
     {
         long ropes = config.Blocks.Select(block => block.Rope).Distinct().Sum(rope => rope.Frequencies.Count * (2L * sizeof(double) + maxRows * 2 * FloatBytes));
         long row = 2 * config.Hidden * FloatBytes
-            + (config.Hidden + config.QuerySize + 2L * config.KvSize + (long)config.Heads * config.HeadStride + config.QuerySize + 3L * config.FeedForward) * ElementBytes
+            + (CudaWeights.Padded(config.Hidden) + config.QuerySize + 2L * config.KvSize + 2L * config.Heads * config.HeadStride) * ElementBytes
             + (long)config.Heads * (config.HeadStride + 2) * FloatBytes;
-        return ropes + maxRows * row + StepInputs.BytesFor(maxRows, config.GroupSize) + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + (long)logitRows * config.VocabSize * FloatBytes + CudaSampler.BytesFor(logitRows, config.VocabSize);
+        return ropes + maxRows * row + CudaFeedForward.BytesFor(config, routerParts, maxRows) + StepInputs.BytesFor(maxRows, config.GroupSize)
+            + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + (long)logitRows * config.VocabSize * FloatBytes + CudaSampler.BytesFor(logitRows, config.VocabSize);
     }
 }

@@ -10,6 +10,9 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 /// <summary>From a model folder to a runner: everything that can be refused is refused before the GPU's memory is touched.</summary>
 internal static class CudaModelLoader
 {
+    /// <summary>What a unit's keys and values leave of a block's shared memory and registers.</summary>
+    private const int MostHeadStride = 256;
+
     /// <param name="open">Opens the GPU with the model's kernels; the runner owns it.</param>
     /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
     /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
@@ -23,7 +26,7 @@ internal static class CudaModelLoader
         try
         {
             layout = LayoutOf(opened, kernels, gpu.Architecture, options.PageTokens);
-            CheckMemory(gpu, opened.Config, layout, options);
+            CheckMemory(gpu, opened, kernels, options);
         }
         catch
         {
@@ -39,32 +42,26 @@ internal static class CudaModelLoader
     /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
     public static ModelKernels KernelsOf(DecoderConfig config, Checkpoint checkpoint, KvDataType? kv, WeightFormat weights = WeightFormat.Auto)
     {
-        if (weights is not (WeightFormat.Auto or WeightFormat.BFloat16))
+        if (weights == WeightFormat.Float32)
         {
-            throw new NotSupportedException($"--weights {weights.ToString().ToLowerInvariant()}: the CUDA kernels have weights of 16 bits, auto or bf16 (--device cpu has all)");
+            throw new NotSupportedException("--weights f32: the CUDA kernels have weights of 16 bits (auto, bf16) or of 8 (int8, fp8); --device cpu has f32");
         }
 
-        if (config.Blocks.Any(block => block.Experts is not null))
+        if (config.HeadStride > MostHeadStride)
         {
-            throw new NotSupportedException("models of experts are not computed on CUDA yet (--device cpu computes them)");
-        }
-
-        foreach (var (name, width) in (ReadOnlySpan<(string, int)>)[("hidden_size", config.Hidden), ("heads * head_dim", config.QuerySize), ("intermediate_size", config.FeedForward)])
-        {
-            if (width % 8 != 0)
-            {
-                throw new NotSupportedException($"{name} is {width}; the CUDA kernels need multiples of 8 (--device cpu computes any)");
-            }
+            throw new NotSupportedException($"head_dim is {config.HeadDim}; the CUDA kernels have heads of at most {MostHeadStride} (--device cpu computes any)");
         }
 
         string embedding = config.Names.In(checkpoint, config).Embedding + ".weight";
-        bool half = weights == WeightFormat.Auto && checkpoint.Matrix(embedding, config.VocabSize, config.Hidden).Type == WeightType.Float16;
+        bool half = weights != WeightFormat.BFloat16 && checkpoint.Matrix(embedding, config.VocabSize, config.Hidden).Type == WeightType.Float16;
         return new ModelKernels(
             half ? ComputeType.Float16 : ComputeType.BFloat16,
             kv ?? (half ? KvDataType.Float16 : KvDataType.BFloat16),
             config.HeadStride,
             config.GroupSize,
-            config.Activation == Activation.GeluTanh);
+            config.Activation == Activation.GeluTanh,
+            weights switch { WeightFormat.Int8 => StoredWeights.Int8, WeightFormat.Float8 => StoredWeights.Float8, _ => StoredWeights.Computed },
+            CudaWeights.ExpertsOf(config) is not null);
     }
 
     /// <summary>
@@ -72,17 +69,21 @@ internal static class CudaModelLoader
     /// mixed with.
     /// </summary>
     private static KvLayout LayoutOf(ModelFolder opened, ModelKernels kernels, string architecture, int pageTokens) => new(
-        $"{opened.Description.Id}-{opened.Identity}-{architecture}-{(kernels.Compute == ComputeType.Float16 ? "f16" : "bf16")}",
+        $"{opened.Description.Id}-{opened.Identity}-{architecture}-{(kernels.Compute == ComputeType.Float16 ? "f16" : "bf16")}{Rounding(kernels.Weights)}",
         opened.Config.Layers,
         opened.Config.KvHeads,
         opened.Config.HeadStride,
         pageTokens,
         kernels.Kv);
 
-    private static void CheckMemory(IGpu gpu, DecoderConfig config, KvLayout layout, CudaRunnerOptions options)
+    private static string Rounding(StoredWeights weights) => weights switch { StoredWeights.Int8 => "-int8", StoredWeights.Float8 => "-fp8", _ => "" };
+
+    private static void CheckMemory(IGpu gpu, ModelFolder opened, ModelKernels kernels, CudaRunnerOptions options)
     {
         var (free, total) = gpu.MemoryInfo();
-        long weights = CudaMemory.Weights(config), step = CudaMemory.Step(config, layout, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
+        int routerParts = CudaWeights.RouterPartsOf(opened.Config, opened.Checkpoint, kernels.Compute);
+        long weights = CudaMemory.Weights(opened.Config, kernels, routerParts);
+        long step = CudaMemory.Step(opened.Config, routerParts, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
         long missing = weights + step + options.KvMemoryBytes - free;
         if (missing > 0)
         {

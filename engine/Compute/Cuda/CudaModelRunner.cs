@@ -73,7 +73,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         CudaWeights? weights = null;
         try
         {
-            weights = CudaWeights.Load(gpu, config, checkpoint, kernels.Compute);
+            weights = CudaWeights.Load(gpu, config, checkpoint, kernels);
             return new CudaModelRunner(gpu, model, layout, config, weights, kernels, maxBatchTokens);
         }
         catch

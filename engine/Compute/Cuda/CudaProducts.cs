@@ -9,9 +9,6 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 /// </summary>
 internal sealed class CudaProducts : IDisposable
 {
-    /// <summary>GemmOrder.cuh: GemmChains; WideGemm.cu: WideOutputs; SkinnyGemm.cu: SkinnyOutputs.</summary>
-    private const int Chains = 8, WideOutputs = 128, SkinnyOutputs = 16;
-
     /// <summary>Rows up to which a block of products of few takes all of them, so that the weights are read once.</summary>
     private const int FewRows = 16;
 
@@ -30,7 +27,8 @@ internal sealed class CudaProducts : IDisposable
     public static long ChainBytes(DecoderConfig config, int maxRows, int multiprocessors)
     {
         long elements = 0;
-        foreach (int outputs in (int[])[config.QuerySize + 2 * config.KvSize, config.Hidden, 2 * config.FeedForward, config.VocabSize])
+        int routed = config.Blocks.Max(block => block.Experts?.Count ?? 0) * CudaWeights.MostRouterParts;
+        foreach (int outputs in (int[])[config.QuerySize + 2 * config.KvSize, config.Hidden, 2 * CudaWeights.Padded(config.FeedForward), routed, config.VocabSize])
         {
             // The most rows of each number of blocks.
             for (int rows = Math.Min(maxRows, TileRows(FewRows + 1)); rows > FewRows && IsSplit(rows, outputs, multiprocessors); rows = rows < maxRows ? Math.Min(maxRows, rows + TileRows(rows)) : 0)
@@ -39,31 +37,31 @@ internal sealed class CudaProducts : IDisposable
             }
         }
 
-        return elements * Chains * sizeof(float);
+        return elements * ProductKernels.Chains * sizeof(float);
     }
 
     /// <summary>outputs [rows, matrix.Outputs] = inputs [rows, matrix.Inputs] * weights^T + bias.</summary>
     /// <param name="floats">The outputs are f32, else of the compute type.</param>
     public void Multiply(CudaMatrix matrix, IGpuMemory inputs, IGpuMemory outputs, bool floats, int rows)
     {
+        var kernels = matrix.Scales is null ? _kernels.ExactProducts : _kernels.Products;
         if (rows <= FewRows)
         {
-            var few = rows <= 8 ? _kernels.ProductsOfEight : _kernels.ProductsOfSixteen;
-            Call(floats ? few.Floats : few.Same, new Extent(Blocks(matrix.Outputs, SkinnyOutputs)), matrix, matrix.Bias, inputs, outputs, rows);
+            Call((rows <= 8 ? kernels.OfEight : kernels.OfSixteen).For(floats), new Extent(Blocks(matrix.Outputs, ProductKernels.SkinnyOutputs)), matrix, matrix.Bias, inputs, outputs, rows);
             return;
         }
 
-        var wide = TileRows(rows) == 64 ? _kernels.ProductsOf64 : _kernels.ProductsOf128;
         int blocks = WideBlocks(rows, matrix.Outputs);
+        bool narrow = TileRows(rows) == 64;
         if (!IsSplit(rows, matrix.Outputs, _gpu.Multiprocessors))
         {
-            Call(floats ? wide.Floats : wide.Same, new Extent(blocks), matrix, matrix.Bias, inputs, outputs, rows);
+            Call((narrow ? kernels.Of64 : kernels.Of128).For(floats), new Extent(blocks), matrix, matrix.Bias, inputs, outputs, rows);
             return;
         }
 
-        Call(wide.Split, new Extent(blocks, Chains), matrix, bias: null, inputs, _chains!, rows);
+        Call(narrow ? kernels.SplitOf64 : kernels.SplitOf128, new Extent(blocks, ProductKernels.Chains), matrix, bias: null, inputs, _chains!, rows);
         _gpu.Call(
-            floats ? _kernels.AddChains.Floats : _kernels.AddChains.Same, new Extent(Blocks(matrix.Outputs, StepKernels.ElementThreads), rows),
+            _kernels.AddChains.For(floats), new Extent(rows, Blocks(matrix.Outputs, StepKernels.ElementThreads)),
             KernelArgument.Pointer(outputs), KernelArgument.Pointer(_chains), KernelArgument.Pointer(matrix.Bias), rows, matrix.Outputs);
     }
 
@@ -73,12 +71,12 @@ internal sealed class CudaProducts : IDisposable
 
     private static int TileRows(int rows) => rows <= 64 ? 64 : 128;
 
-    private static int WideBlocks(int rows, int outputs) => Blocks(rows, TileRows(rows)) * Blocks(outputs, WideOutputs);
+    private static int WideBlocks(int rows, int outputs) => Blocks(rows, TileRows(rows)) * Blocks(outputs, ProductKernels.WideOutputs);
 
     /// <summary>With fewer blocks than there are multiprocessors, each chain is a block's own.</summary>
     private static bool IsSplit(int rows, int outputs, int multiprocessors) => WideBlocks(rows, outputs) < multiprocessors;
 
     private void Call(Kernel kernel, Extent grid, CudaMatrix matrix, IGpuMemory? bias, IGpuMemory inputs, IGpuMemory outputs, int rows) => _gpu.Call(
         kernel, grid,
-        KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(matrix.Weights), KernelArgument.Pointer(bias), rows, matrix.Inputs, matrix.Outputs);
+        KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), matrix.Argument, KernelArgument.Pointer(bias), rows, matrix.Inputs, matrix.Outputs);
 }

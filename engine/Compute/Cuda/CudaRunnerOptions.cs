@@ -20,7 +20,7 @@ internal sealed record CudaRunnerOptions
     /// <summary>Longest context served, if the model's own is longer.</summary>
     public int MaxContextTokens { get; init; } = 131072;
 
-    /// <summary>Auto (16 bits: f16 where the folder has it, else bf16) or bf16.</summary>
+    /// <summary>Auto (16 bits: f16 where the folder has it, else bf16), bf16, int8 or fp8; not f32.</summary>
     public WeightFormat Weights { get; init; }
 
     /// <summary>Bytes of the KV pool that will be made, so that all of what is needed can be told before the first of it is loaded.</summary>

@@ -35,9 +35,10 @@ internal sealed class CudaStep : IDisposable
 
     // [rows, hidden] f32: the residual stream, and what half a block adds to it. The rest is of the compute type.
     private readonly IGpuMemory _residual, _delta;
-    private readonly IGpuMemory _normed, _qkv, _queries, _attended, _gateUp, _inner;
+    private readonly IGpuMemory _normed, _qkv, _queries, _attended;
 
     private readonly CudaProducts _products;
+    private readonly CudaFeedForward _feedForward;
 
     /// <summary>What decoding leaves of each unit: [units, heads, headStride] and [units, heads, 2].</summary>
     private IGpuMemory _sums, _extremes;
@@ -48,7 +49,7 @@ internal sealed class CudaStep : IDisposable
         (_gpu, _config, _weights, _inputs, _kvElementBytes) = (gpu, config, weights, inputs, kvElementBytes);
         try
         {
-            _kernels = new StepKernels(gpu, names);
+            _kernels = new StepKernels(gpu, names, CudaWeights.ExpertsOf(config));
             _ropes = [.. config.Blocks.Select(block => block.Rope).Distinct()];
             foreach (var rope in _ropes)
             {
@@ -58,13 +59,12 @@ internal sealed class CudaStep : IDisposable
 
             _residual = Keep(maxRows, config.Hidden * sizeof(float));
             _delta = Keep(maxRows, config.Hidden * sizeof(float));
-            _normed = Keep(maxRows, config.Hidden * ElementBytes);
+            _normed = Keep(maxRows, CudaWeights.Padded(config.Hidden) * ElementBytes);
             _qkv = Keep(maxRows, (config.QuerySize + 2 * config.KvSize) * ElementBytes);
             _queries = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
-            _attended = Keep(maxRows, config.QuerySize * ElementBytes);
-            _gateUp = Keep(maxRows, 2 * config.FeedForward * ElementBytes);
-            _inner = Keep(maxRows, config.FeedForward * ElementBytes);
+            _attended = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
             _products = new CudaProducts(gpu, _kernels, config, maxRows);
+            _feedForward = new CudaFeedForward(gpu, config, _kernels, _products, weights.RouterParts, maxRows);
             _units = maxRows;
             (_sums, _extremes) = AllocateUnits(maxRows);
         }
@@ -102,13 +102,13 @@ internal sealed class CudaStep : IDisposable
     public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, IGpuMemory logits, IGpuMemory chosen, Action<int>? layerDone)
     {
         _gpu.Call(
-            _kernels.Embed, new Extent(Blocks(_config.Hidden), rows),
-            KernelArgument.Pointer(_residual), KernelArgument.Pointer(_weights.Embedding.Weights), _inputs.Tokens, KernelArgument.Pointer(chosen), _weights.EmbeddingScale, _config.Hidden);
+            _kernels.Embed, new Extent(rows, Blocks(_config.Hidden)),
+            KernelArgument.Pointer(_residual), _weights.Embedding.Argument, _inputs.Tokens, KernelArgument.Pointer(chosen), _weights.EmbeddingScale, _config.Hidden, _weights.Embedding.Inputs);
         for (int i = 0; i < _ropes.Count; i++)
         {
             int pairs = _ropes[i].Frequencies.Count;
             _gpu.Call(
-                _kernels.RopeAngles, new Extent((pairs + _kernels.RopeAngles.Threads - 1) / _kernels.RopeAngles.Threads, rows),
+                _kernels.RopeAngles, new Extent(rows, (pairs + _kernels.RopeAngles.Threads - 1) / _kernels.RopeAngles.Threads),
                 KernelArgument.Pointer(_angles[i]), KernelArgument.Pointer(_frequencies[i]), _inputs.Positions, _inputs.LongContexts, _ropes[i].Magnitude, pairs);
         }
 
@@ -120,10 +120,7 @@ internal sealed class CudaStep : IDisposable
             Attend(pool, layer, rows, decodeRows, units, layerDone);
             _products.Multiply(block.AttentionOutput, _attended, _delta, floats: true, rows);
             Norm(true, block.PostAttentionNorm, block.FeedForwardNorm, rows);
-            _products.Multiply(block.GateUp, _normed, _gateUp, floats: false, rows);
-            _gpu.Call(
-                _kernels.Activate, new Extent(Blocks(_config.FeedForward), rows), KernelArgument.Pointer(_gateUp), KernelArgument.Pointer(_inner), _config.FeedForward);
-            _products.Multiply(block.Down, _inner, _delta, floats: true, rows);
+            _feedForward.Launch(block, _config.Blocks[layer].Experts, _normed, _delta, rows, _inputs.Slots);
         }
 
         Norm(true, _weights.Blocks[^1].PostFeedForwardNorm, _weights.FinalNorm, logitRows, _inputs.LogitRowMap);
@@ -139,6 +136,7 @@ internal sealed class CudaStep : IDisposable
     {
         _memory.ForEach(memory => memory.Dispose());
         _memory.Clear();
+        _feedForward?.Dispose();
         _products?.Dispose();
         _sums?.Dispose();
         _extremes?.Dispose();
@@ -173,12 +171,12 @@ internal sealed class CudaStep : IDisposable
             KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages, _inputs.UnitList, pagedRows,
             description.Window, _config.AttentionScale, softCap);
         _gpu.Call(
-            _kernels.CombineUnits, new Extent(_config.Heads, decodeRows),
-            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), pagedRows, description.Window, _config.HeadDim, _config.HeadStride);
+            _kernels.CombineUnits, new Extent(decodeRows, _config.Heads),
+            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), pagedRows, description.Window, _config.HeadStride);
         _gpu.Call(
             _kernels.PrefillAttention, new Extent(_inputs.Tiles, _config.KvHeads),
             KernelArgument.Pointer(_attended), KernelArgument.Pointer(_queries), layerPages, _inputs.Slices, _inputs.TileList, _inputs.Pages,
-            _config.HeadDim, description.Window, _config.AttentionScale, softCap);
+            description.Window, _config.AttentionScale, softCap);
     }
 
     /// <summary>Adds the delta to the residual stream, and norms the sum for the rows, or for those of the map.</summary>
@@ -186,7 +184,7 @@ internal sealed class CudaStep : IDisposable
         _gpu.Call(
             _kernels.Norm, new Extent(rows),
             KernelArgument.Pointer(_residual), KernelArgument.Pointer(withDelta ? _delta : null), KernelArgument.Pointer(postNorm), KernelArgument.Pointer(norm),
-            KernelArgument.Pointer(_normed), map, _config.Hidden, _config.NormEpsilon);
+            KernelArgument.Pointer(_normed), map, _config.Hidden, CudaWeights.Padded(_config.Hidden), _config.NormEpsilon);
 
     private unsafe IGpuMemory UploadFrequencies(RopeConfig rope)
     {

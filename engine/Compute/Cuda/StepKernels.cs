@@ -1,3 +1,4 @@
+using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 
@@ -12,9 +13,10 @@ internal sealed class StepKernels
     /// <summary>Threads of kernels that take elements one by one.</summary>
     public const int ElementThreads = 256;
 
-    private const int Warp = 32, MaxWarps = 32, NormThreads = 256, RopeThreads = 128, PrefillWarps = 4, GemmWarps = 8, GemmOutputs = 16, WideOutputs = 128, WideStages = 4, GemmRunBytes = 64;
+    private const int Warp = 32, MaxWarps = 32, NormThreads = 256, RopeThreads = 128, PrefillWarps = 4;
 
-    public StepKernels(IGpu gpu, ModelKernels names)
+    /// <param name="experts">Of the blocks that have such; null where none has.</param>
+    public StepKernels(IGpu gpu, ModelKernels names, ExpertsConfig? experts = null)
     {
         Kernel Get(string name, int threads, int sharedBytes) => new(gpu.Kernel(name, sharedBytes), threads, sharedBytes);
         int stride = names.HeadStride;
@@ -28,13 +30,10 @@ internal sealed class StepKernels
         PrefillAttention = Get(names.PrefillAttention, PrefillWarps * Warp, unitBytes);
         Activate = Get(names.Activate, ElementThreads, 0);
         SoftCap = Get(ModelKernels.SoftCap, ElementThreads, 0);
-        Kernel Product(bool floats, int tiles) => Get(names.SkinnyGemm(floats, tiles), GemmWarps * Warp, GemmWarps * tiles * GemmOutputs * 8 * sizeof(float));
-        ProductsOfEight = (Product(false, 1), Product(true, 1));
-        ProductsOfSixteen = (Product(false, 2), Product(true, 2));
-        Kernel Wide(bool floats, int rows, bool split) => Get(names.WideGemm(floats, rows, split), GemmWarps * Warp, WideStages * (WideOutputs + rows) * GemmRunBytes);
-        ProductsOf64 = (Wide(false, 64, false), Wide(true, 64, false), Wide(true, 64, true));
-        ProductsOf128 = (Wide(false, 128, false), Wide(true, 128, false), Wide(true, 128, true));
-        AddChains = (Get(names.AddChains(false), ElementThreads, 0), Get(names.AddChains(true), ElementThreads, 0));
+        AddChains = new(Get(names.AddChains(false), ElementThreads, 0), Get(names.AddChains(true), ElementThreads, 0));
+        Products = new ProductKernels(gpu, names, names.Weights);
+        ExactProducts = names.Experts && names.Weights != StoredWeights.Computed ? new ProductKernels(gpu, names, StoredWeights.Computed) : Products;
+        Experts = experts is null ? null : new ExpertKernels(gpu, names, experts.Count, experts.Chosen);
     }
 
     /// <summary>AttentionUnit.cuh: positions that are computed for themselves before they are merged.</summary>
@@ -58,18 +57,15 @@ internal sealed class StepKernels
 
     public Kernel SoftCap { get; }
 
-    /// <summary>For up to 8 rows a block, with outputs of the compute type or in f32.</summary>
-    public (Kernel Same, Kernel Floats) ProductsOfEight { get; }
+    /// <summary>Products of the chains that blocks left.</summary>
+    public ProductKernel AddChains { get; }
 
-    /// <summary>For up to 16 rows a block.</summary>
-    public (Kernel Same, Kernel Floats) ProductsOfSixteen { get; }
+    /// <summary>With the model's weights as they are stored.</summary>
+    public ProductKernels Products { get; }
 
-    /// <summary>For 64 rows a block; Split leaves chains in f32.</summary>
-    public (Kernel Same, Kernel Floats, Kernel Split) ProductsOf64 { get; }
+    /// <summary>With weights of the compute type.</summary>
+    public ProductKernels ExactProducts { get; }
 
-    /// <summary>For 128 rows a block.</summary>
-    public (Kernel Same, Kernel Floats, Kernel Split) ProductsOf128 { get; }
-
-    /// <summary>Products of the chains that Split leaves.</summary>
-    public (Kernel Same, Kernel Floats) AddChains { get; }
+    /// <summary>Null where no block has experts.</summary>
+    public ExpertKernels? Experts { get; }
 }

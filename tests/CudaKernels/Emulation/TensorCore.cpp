@@ -149,6 +149,12 @@ unsigned transpose(unsigned word) {
 float half_to_float(unsigned short bits) { return from_f16(bits); }
 unsigned short float_to_half(float value) { return (unsigned short)to_f16_bits(value); }
 
+/// To the nearest, ties to even.
+unsigned short float_to_bf16(float value) {
+    unsigned bits = __float_as_uint(value);
+    return (unsigned short)(value != value ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 void forget_copies() {
     for (auto& groups : g_open) {
         groups.clear();

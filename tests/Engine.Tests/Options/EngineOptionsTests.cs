@@ -24,6 +24,8 @@ public sealed class EngineOptionsTests
         Assert.Equal("127.0.0.1:0", options.KvListen.ToString());
         Assert.Equal(WeightFormat.Auto, options.Weights);
         Assert.Equal(WeightFormat.Int8, Read("--weights int8").Options!.Weights);
+        Assert.Equal(WeightFormat.Float8, Read("--weights fp8 --device cuda:1").Options!.Weights);
+        Assert.Contains("--device cuda:N", Assert.Single(Read("--weights fp8").Errors), StringComparison.Ordinal);
         Assert.True(Directory.Exists(options.Model));
     }
 
@@ -37,7 +39,7 @@ public sealed class EngineOptionsTests
         foreach (var expected in new[]
         {
             "--page-tokens '0': a whole number from 1 to 4096", "--kv-memory 'lots'", "--model 'no-such'", "--device 'gpu'", "--listen 'ftp://x'",
-            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--kv-dtype 'int4': f32, bf16, f16 are known", "--weights 'int4': auto, f32, bf16 or int8", "--max-batch-tokens 3 is less than --max-sequences 64",
+            "--max-wait '0'", "--threads 'many'", "--kv-transport 'post'", "--kv-dtype 'int4': f32, bf16, f16 are known", "--weights 'int4': auto, f32, bf16, int8 or fp8", "--max-batch-tokens 3 is less than --max-sequences 64",
         })
         {
             Assert.Single(errors, error => error.StartsWith(expected, StringComparison.Ordinal));

@@ -54,7 +54,7 @@ public sealed class OptionsTests
         Assert.Contains("--kv-dtype: 'fp8' is not f32, bf16 or f16.", errors, StringComparison.Ordinal);
         Assert.Contains("--router: 'Mine' is not a router's name", errors, StringComparison.Ordinal);
         Assert.Contains("--engine: 'ftp://x' is not an engine address", errors, StringComparison.Ordinal);
-        Assert.Contains("--weights: 'q4' is not auto, f32, bf16 or int8.", errors, StringComparison.Ordinal);
+        Assert.Contains("--weights: 'q4' is not auto, f32, bf16, int8 or fp8.", errors, StringComparison.Ordinal);
         Assert.Contains("SCRIPTEDSERVE_KV_MEMORY: 'lots' is not a size", errors, StringComparison.Ordinal);
         Assert.Contains("--host 0.0.0.0 can be reached from other machines", errors, StringComparison.Ordinal);
         Assert.Contains("ScriptedServe:CallTimeout in appsettings.json: '-1' is not a number of seconds", errors, StringComparison.Ordinal);

@@ -40,12 +40,21 @@ internal static unsafe class KernelCalls
 {
     private const int MaxArguments = 24;
 
+    /// <summary>Of every device, but for the first dimension.</summary>
+    private const int MaxGrid = 65535;
+
     /// <summary>Launches with the arguments in the order of the kernel's parameters. A grid without blocks is not launched.</summary>
+    /// <exception cref="ArgumentException">No device has such a grid: what grows with the step belongs into the first dimension.</exception>
     public static void Call(this IGpu gpu, Kernel kernel, Extent grid, params ReadOnlySpan<KernelArgument> arguments)
     {
         if (grid.X == 0 || grid.Y == 0 || grid.Z == 0)
         {
             return;
+        }
+
+        if (grid.Y > MaxGrid || grid.Z > MaxGrid || arguments.Length >= MaxArguments)
+        {
+            throw new ArgumentException($"a launch of {grid} blocks with {arguments.Length} arguments: at most {MaxGrid} blocks in the second and third dimension, and {MaxArguments - 1} arguments");
         }
 
         var pointers = stackalloc void*[MaxArguments];

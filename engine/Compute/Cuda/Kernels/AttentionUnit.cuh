@@ -27,22 +27,48 @@ template <typename KV> struct LayerPages {
     int kvHeads;
 };
 
-/// The token's vector of one head; `plane` is 0 for keys, 1 for values.
-template <typename KV>
-__device__ __forceinline__ const KV* kv_row(LayerPages<KV> layer, const int* pages, int token, int kvHead, int plane, int headStride) {
-    return layer.pages + (size_t)pages[token / layer.pageTokens] * layer.pageElements
-        + ((size_t)(plane * layer.kvHeads + kvHead) * layer.pageTokens + token % layer.pageTokens) * headStride;
+/// Where the keys of a unit's tokens lie in the pool, for one head, in elements: lane l of each warp knows tokens l and l + 32. Every vector is asked for in pieces, and pages are looked up
+/// once for all of them.
+template <int HeadStride> struct UnitRows { unsigned long long keys[unit_tokens(HeadStride) / WarpSize]; };
+
+/// Of a position that is not there.
+constexpr unsigned long long Nowhere = ~0ull;
+
+/// The rows of the unit that begins at position `unit`; nowhere for positions not in [begin, end).
+template <int HeadStride, typename KV>
+__device__ __forceinline__ UnitRows<HeadStride> find_unit(LayerPages<KV> layer, const int* pages, int unit, int begin, int end, int kvHead) {
+    UnitRows<HeadStride> rows;
+#pragma unroll
+    for (int i = 0; i < unit_tokens(HeadStride) / WarpSize; i++) {
+        int token = unit + i * WarpSize + threadIdx.x % WarpSize;
+        rows.keys[i] = Nowhere;
+        if (token >= begin && token < end) {
+            rows.keys[i] = (unsigned long long)pages[token / layer.pageTokens] * layer.pageElements + ((size_t)kvHead * layer.pageTokens + token % layer.pageTokens) * HeadStride;
+        }
+    }
+    return rows;
 }
 
-/// Brings a unit's keys or values of one head into shared memory, by all threads of the block; zeros for positions not in [begin, end).
-template <typename T, typename KV, int HeadStride>
-__device__ __forceinline__ void load_unit(T* shared, LayerPages<KV> layer, const int* pages, int unit, int begin, int end, int kvHead, int plane) {
-    constexpr int Row = unit_row_elements(HeadStride), Pieces = (HeadStride + 15) / 16 * 2;
-    for (int i = threadIdx.x; i < unit_tokens(HeadStride) * Pieces; i += blockDim.x) {
-        int token = unit + i / Pieces, element = i % Pieces * 8;
-        T* to = shared + i / Pieces * Row + element;
-        bool inside = token >= begin && token < end && element < HeadStride;
-        const KV* from = inside ? kv_row(layer, pages, token, kvHead, plane, HeadStride) + element : layer.pages;
+/// Brings a unit's keys (plane 0) or values (plane 1) of one head into shared memory, by all Threads of the block; zeros where there are no rows.
+template <typename T, int Threads, typename KV, int HeadStride>
+__device__ __forceinline__ void load_unit(T* shared, LayerPages<KV> layer, UnitRows<HeadStride> rows, int plane) {
+    constexpr int Row = unit_row_elements(HeadStride), Pieces = (HeadStride + 15) / 16 * 2, Tokens = unit_tokens(HeadStride);
+    const KV* base = layer.pages + (size_t)plane * layer.kvHeads * layer.pageTokens * HeadStride;
+#pragma unroll 8
+    for (int i = 0; i < (Tokens * Pieces + Threads - 1) / Threads; i++) {
+        int piece = i * Threads + threadIdx.x, token = piece / Pieces, element = piece % Pieces * 8;
+        // Whole warps, so that each lane can ask another one.
+        if (Tokens * Pieces % Threads != 0 && piece >= Tokens * Pieces) {
+            break;
+        }
+        unsigned long long row = __shfl_sync(AllLanes, rows.keys[0], token % WarpSize);
+        if constexpr (Tokens > WarpSize) {
+            unsigned long long later = __shfl_sync(AllLanes, rows.keys[1], token % WarpSize);
+            row = token < WarpSize ? row : later;
+        }
+        T* to = shared + token * Row + element;
+        bool inside = row != Nowhere && element < HeadStride;
+        const KV* from = inside ? base + row + element : layer.pages;
         if constexpr (Same<KV, T>::value) {
             copy_async(to, from, inside);
         } else {

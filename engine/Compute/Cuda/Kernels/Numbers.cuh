@@ -11,17 +11,12 @@ template <typename T> __device__ __forceinline__ T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
 template <> __device__ __forceinline__ f16 from_float<f16>(float value) { return {float_to_half(value)}; }
 
-/// To the nearest, ties to even; a number that is none stays none.
-template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) {
-    unsigned bits = __float_as_uint(value);
-    unsigned rounded = value != value ? bits | 0x00400000u : bits + 0x7fffu + ((bits >> 16) & 1);
-    return {(unsigned short)(rounded >> 16)};
-}
+template <> __device__ __forceinline__ bf16 from_float<bf16>(float value) { return {(unsigned short)pack_bf16(value, 0.0f)}; }
 
 /// Two numbers in a word, the first in its low half. T is bf16 or f16.
-template <typename T> __device__ __forceinline__ unsigned pack(float first, float second) {
-    return (unsigned)from_float<T>(first).bits | (unsigned)from_float<T>(second).bits << 16;
-}
+template <typename T> __device__ __forceinline__ unsigned pack(float first, float second);
+template <> __device__ __forceinline__ unsigned pack<bf16>(float first, float second) { return pack_bf16(first, second); }
+template <> __device__ __forceinline__ unsigned pack<f16>(float first, float second) { return pack_f16(first, second); }
 
 /// Eight consecutive elements, as T, two a word. `from` is aligned to eight elements.
 template <typename T, typename Stored> struct Eight {

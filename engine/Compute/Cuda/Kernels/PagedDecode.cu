@@ -35,8 +35,9 @@ __global__ void __launch_bounds__(WarpSize) paged_decode(
     const int* pages = rows.pages + rows.pageBegins[own.row];
     T* keys = reinterpret_cast<T*>(shared_memory);
     T* values = keys + Tokens * Row;
-    load_unit<T, KV, HeadStride>(keys, layer, pages, unit, begin, end, kvHead, 0);
-    load_unit<T, KV, HeadStride>(values, layer, pages, unit, begin, end, kvHead, 1);
+    auto unitRows = find_unit<HeadStride>(layer, pages, unit, begin, end, kvHead);
+    load_unit<T, WarpSize>(keys, layer, unitRows, 0);
+    load_unit<T, WarpSize>(values, layer, unitRows, 1);
 
     int g = threadIdx.x % WarpSize / 4, c = threadIdx.x % 4;
     Visible visible;
@@ -83,18 +84,18 @@ __global__ void __launch_bounds__(WarpSize) paged_decode(
     }
 }
 
-/// outputs [rows, heads * headDim] of what paged_decode left. Grid: (heads, rows); block: any. Rows of padding become zeros.
+/// outputs [rows, heads, headStride] of what paged_decode left. Grid: (rows, heads); block: any. Rows of padding become zeros.
 template <typename T>
-__global__ void combine_units(T* outputs, const float* sums, const float* extremes, PagedRows rows, int window, int headDim, int headStride) {
-    int row = blockIdx.y, heads = gridDim.x, length = rows.lengths[row], tokens = unit_tokens(headStride);
+__global__ void combine_units(T* outputs, const float* sums, const float* extremes, PagedRows rows, int window, int headStride) {
+    int row = blockIdx.x, head = blockIdx.y, heads = gridDim.y, length = rows.lengths[row], tokens = unit_tokens(headStride);
     int first = max(0, length - window) / tokens, last = (length + tokens - 1) / tokens;
-    for (int i = threadIdx.x; i < headDim; i += blockDim.x) {
+    for (int i = threadIdx.x; i < headStride; i += blockDim.x) {
         float largest = -infinity(), sum = 0, value = 0;
         for (int unit = first; unit < last; unit++) {
-            size_t at = (size_t)(rows.unitBegins[row] + unit) * heads + blockIdx.x;
+            size_t at = (size_t)(rows.unitBegins[row] + unit) * heads + head;
             Merge merge = merge_unit(largest, sum, extremes[2 * at], extremes[2 * at + 1]);
             value = merged(value, sums[at * headStride + i], merge);
         }
-        outputs[((size_t)row * heads + blockIdx.x) * headDim + i] = from_float<T>(length > 0 ? value / sum : 0.0f);
+        outputs[((size_t)row * heads + head) * headStride + i] = from_float<T>(length > 0 ? value / sum : 0.0f);
     }
 }

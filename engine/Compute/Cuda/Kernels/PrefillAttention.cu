@@ -12,11 +12,11 @@ struct PrefillSlice { int firstRow, count, position, pageBegin; };
 /// One block's part: rows [begin, begin + PrefillRows) of the slice's count * Group packed rows.
 struct PrefillTile { int slice, begin; };
 
-/// outputs [rows, heads * headDim]; queries [rows, heads, headStride]. Grid: (tiles, kvHeads); block: PrefillWarps * 32; shared memory: unit_shared_bytes.
+/// outputs and queries [rows, heads, headStride]. Grid: (tiles, kvHeads); block: PrefillWarps * 32; shared memory: unit_shared_bytes.
 /// The KV of the slices' own tokens is in the pages already.
 template <typename T, typename KV, int HeadStride, int Group>
 __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
-    T* outputs, const T* queries, LayerPages<KV> layer, const PrefillSlice* slices, const PrefillTile* tiles, const int* allPages, int headDim, int window, float scale, float softCap) {
+    T* outputs, const T* queries, LayerPages<KV> layer, const PrefillSlice* slices, const PrefillTile* tiles, const int* allPages, int window, float scale, float softCap) {
     constexpr int Tokens = unit_tokens(HeadStride), Row = unit_row_elements(HeadStride), Steps = (HeadStride + 15) / 16;
     PrefillTile own = tiles[blockIdx.x];
     PrefillSlice slice = slices[own.slice];
@@ -47,16 +47,19 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
     float sums[2 * Steps][4] = {};
     float largest[2] = {-infinity(), -infinity()}, weightSum[2] = {0, 0};
     int firstUnit = begin / Tokens * Tokens;
-    load_unit<T, KV, HeadStride>(keys, layer, pages, firstUnit, begin, end, kvHead, 0);
+    auto unitRows = find_unit<HeadStride>(layer, pages, firstUnit, begin, end, kvHead);
+    load_unit<T, PrefillWarps * WarpSize>(keys, layer, unitRows, 0);
     for (int unit = firstUnit; unit < end; unit += Tokens) {
-        load_unit<T, KV, HeadStride>(values, layer, pages, unit, begin, end, kvHead, 1);
+        load_unit<T, PrefillWarps * WarpSize>(values, layer, unitRows, 1);
+        // The next unit's pages are looked up while this one's keys arrive.
+        unitRows = find_unit<HeadStride>(layer, pages, unit + Tokens, begin, end, kvHead);
         wait_for_copies<1>();
         __syncthreads();
         float scores[Tokens / 8][4];
         score_unit<T, HeadStride>(scores, query, keys);
         __syncthreads();
         if (unit + Tokens < end) {
-            load_unit<T, KV, HeadStride>(keys, layer, pages, unit + Tokens, begin, end, kvHead, 0);
+            load_unit<T, PrefillWarps * WarpSize>(keys, layer, unitRows, 0);
         }
 
         UnitState state = weigh_unit(scores, unit, visible, scale, softCap);
@@ -87,8 +90,8 @@ __global__ void __launch_bounds__(PrefillWarps * WarpSize) prefill_attention(
 #pragma unroll
         for (int d = 0; d < 2 * Steps; d++) {
             int element = 8 * d + 2 * c;
-            if (visible.end[i] > 0 && element < headDim) {
-                *reinterpret_cast<unsigned*>(outputs + head_of(i) * headDim + element) = pack<T>(sums[d][2 * i] / weightSum[i], sums[d][2 * i + 1] / weightSum[i]);
+            if (visible.end[i] > 0 && element < HeadStride) {
+                *reinterpret_cast<unsigned*>(outputs + head_of(i) * HeadStride + element) = pack<T>(sums[d][2 * i] / weightSum[i], sums[d][2 * i + 1] / weightSum[i]);
             }
         }
     }

@@ -3,11 +3,11 @@
 #include "Reduce.cuh"
 
 /// angles [rows, pairs]: (cos, sin) of positions[row] * frequency, times magnitude, in double as the CPU has them. longContexts[row] picks the second half of
-/// frequencies [2, pairs]. Once a step for each distinct rotation. Grid: (ceil(pairs / block), rows).
+/// frequencies [2, pairs]. Once a step for each distinct rotation. Grid: (rows, ceil(pairs / block)).
 __global__ void rope_angles(float2* angles, const double* frequencies, const int* positions, const int* longContexts, double magnitude, int pairs) {
-    int pair = blockIdx.x * blockDim.x + threadIdx.x;
+    int pair = blockIdx.y * blockDim.x + threadIdx.x;
     if (pair < pairs) {
-        int row = blockIdx.y;
+        int row = blockIdx.x;
         double angle = positions[row] * frequencies[(longContexts[row] != 0 ? pairs : 0) + pair];
         angles[(size_t)row * pairs + pair] = make_float2((float)(cos(angle) * magnitude), (float)(sin(angle) * magnitude));
     }

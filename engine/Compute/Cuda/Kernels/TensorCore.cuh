@@ -16,6 +16,7 @@ void load_matrices_from(unsigned words[4], const void* row, bool transposed);
 unsigned transpose(unsigned word);
 float half_to_float(unsigned short bits);
 unsigned short float_to_half(float value);
+unsigned short float_to_bf16(float value);
 void copy_later(void* to, const void* from, bool whole);
 void close_copies();
 void wait_for_copies(int newestOpen);
@@ -29,6 +30,8 @@ inline void load_matrices_transposed(unsigned (&words)[4], const void* row) { em
 inline unsigned transpose_matrix(unsigned word) { return emulation::transpose(word); }
 inline float half_to_float(unsigned short bits) { return emulation::half_to_float(bits); }
 inline unsigned short float_to_half(float value) { return emulation::float_to_half(value); }
+inline unsigned pack_bf16(float first, float second) { return emulation::float_to_bf16(first) | (unsigned)emulation::float_to_bf16(second) << 16; }
+inline unsigned pack_f16(float first, float second) { return float_to_half(first) | (unsigned)float_to_half(second) << 16; }
 inline void copy_async(void* shared, const void* global, bool whole) { emulation::copy_later(shared, global, whole); }
 inline void commit_copies() { emulation::close_copies(); }
 template <int NewestOpen> inline void wait_for_copies() { emulation::wait_for_copies(NewestOpen); }
@@ -81,6 +84,19 @@ __device__ __forceinline__ unsigned short float_to_half(float value) {
     unsigned short bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
     return bits;
+}
+
+/// Two numbers in a word, the first in its low half, to the nearest, ties to even.
+__device__ __forceinline__ unsigned pack_bf16(float first, float second) {
+    unsigned word;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+
+__device__ __forceinline__ unsigned pack_f16(float first, float second) {
+    unsigned word;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
 }
 
 /// 16 bytes to shared memory while the thread goes on; zeros if not `whole`. Visible to the thread after wait_for_copies, to others after a barrier more.

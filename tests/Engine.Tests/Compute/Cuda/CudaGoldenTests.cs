@@ -14,14 +14,21 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
 
     [RequiresTheory(Need.CppCompiler)]
     [InlineData("llama31-bf16", null, 0.04)]
+    [InlineData("llama31-tied-f32", null, 0.06)]
     [InlineData("gemma2-bf16", null, 0.04)]
     [InlineData("gemma3-nested-bf16", KvDataType.Float32, 0.04)]
     [InlineData("qwen2-bf16-sharded", null, 0.04)]
     [InlineData("qwen3-bf16", null, 0.04)]
+    [InlineData("qwen3-f32", null, 0.06)]
     [InlineData("phi3-longrope-f32", null, 0.06)]
     [InlineData("mistral-f16-swa", null, 0.005)]
+    [InlineData("mistral-f32", null, 0.06)]
     [InlineData("qwen2-window-f16", null, 0.005)]
     [InlineData("phi3-f16", null, 0.005)]
+    [InlineData("mixtral-bf16", null, 0.06)]
+    [InlineData("mixtral-f32", null, 0.06)]
+    [InlineData("qwen3moe-bf16", null, 0.06)]
+    [InlineData("qwen3moe-f32", null, 0.06)]
     public async Task Log_probabilities_are_the_expected_ones_but_for_rounding_however_steps_are_cut(string name, KvDataType? kv, double tolerance)
     {
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
@@ -58,6 +65,29 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         Assert.Equal(0, gpu.Live);
     }
 
+    [RequiresTheory(Need.CppCompiler)]
+    [InlineData(WeightFormat.Int8, 0.3)]
+    [InlineData(WeightFormat.Float8, 0.6)]
+    public async Task Weights_of_8_bits_move_log_probabilities_by_little(WeightFormat weights, double tolerance)
+    {
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        var golden = GoldenModels.Cases("llama31-bf16").Cases.Where(golden => golden.Prompt.Length <= LongestPrompt).Take(4).ToArray();
+        using var runner = CudaModels.Load(gpu, "llama31-bf16", weights: weights);
+        var (pool, sequences) = CudaModels.Deal(gpu, runner, [.. golden.Select(golden => golden.Prompt)], 1, new Random(4));
+        using var _ = pool;
+        PagedSequence.Step(runner, pool, [.. sequences.Select(sequence => (sequence, sequence.Left, true))]);
+        var differences = new List<double>();
+        for (int i = 0; i < golden.Length; i++)
+        {
+            var logits = sequences[i].Logits[sequences[i].Tokens.Count - 1];
+            double max = logits.Max(), log = max + Math.Log(logits.Sum(value => Math.Exp(value - max)));
+            differences.AddRange(golden[i].Top[0].Select(top => Math.Abs(top.LogProbability - (logits[top.Id] - log))));
+        }
+
+        output.WriteLine($"{weights}: mean difference {differences.Average():E1}, largest {differences.Max():E1}");
+        Assert.InRange(differences.Average(), 1e-4, tolerance);
+    }
+
     [RequiresFact(Need.CppCompiler)]
     public async Task A_decoded_token_has_the_same_logits_alone_and_in_any_batch()
     {
@@ -88,10 +118,13 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
     [RequiresTheory(Need.CppCompiler)]
     [InlineData("llama31-bf16")]
     [InlineData("mistral-f16-swa")]
-    public async Task A_token_has_the_same_logits_bit_for_bit_decoded_or_in_a_prompt_however_it_is_cut(string name)
+    [InlineData("qwen3moe-bf16")]
+    [InlineData("mixtral-bf16", WeightFormat.Int8)]
+    [InlineData("qwen3-bf16", WeightFormat.Float8)]
+    public async Task A_token_has_the_same_logits_bit_for_bit_decoded_or_in_a_prompt_however_it_is_cut(string name, WeightFormat weights = WeightFormat.Auto)
     {
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
-        using var runner = CudaModels.Load(gpu, name);
+        using var runner = CudaModels.Load(gpu, name, weights: weights);
         int vocab = runner.Model.VocabSize;
         int[] tokens = [.. Enumerable.Range(0, 23).Select(i => (i * 37 + 5) % vocab)];
         float[] After(params int[] cuts)

@@ -13,13 +13,13 @@ internal static class CudaModels
 
     /// <param name="kv">Null: the compute type.</param>
     /// <param name="context">Null: the model's own.</param>
-    public static CudaModelRunner Load(IGpu gpu, string name, KvDataType? kv = null, int? context = null)
+    public static CudaModelRunner Load(IGpu gpu, string name, KvDataType? kv = null, int? context = null, WeightFormat weights = WeightFormat.Auto)
     {
         var folder = GoldenModels.Folder(name);
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         config = config with { ContextLength = context ?? config.ContextLength };
         using var checkpoint = Checkpoint.Open(folder);
-        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv);
+        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv, weights);
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
         return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens);

@@ -1,5 +1,6 @@
 using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Cuda;
+using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Cuda.Native;
 using ScriptedServe.Engine.Sampling;
 
@@ -25,10 +26,10 @@ public sealed class CudaStepTests : IDisposable
         Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
         string[] layer =
         [
-            "add_rms_norm 7,1,1", "skinny_gemm 10,1,1", "rope_kv 7,1,1", "paged_decode 2,2,1", "combine_units 6,2,1", "prefill_attention 1,2,1", "skinny_gemm 3,1,1",
-            "add_rms_norm 7,1,1", "skinny_gemm 9,1,1", "activate_multiply 1,7,1", "skinny_gemm 3,1,1",
+            "add_rms_norm 7,1,1", "skinny_gemm 10,1,1", "rope_kv 7,1,1", "paged_decode 2,2,1", "combine_units 2,6,1", "prefill_attention 1,2,1", "skinny_gemm 3,1,1",
+            "add_rms_norm 7,1,1", "skinny_gemm 9,1,1", "activate_multiply 7,1,1", "skinny_gemm 3,1,1",
         ];
-        Assert.Equal(["upload", "embed 1,7,1", "rope_angles 1,7,1", .. layer, .. layer, "add_rms_norm 3,1,1", "skinny_gemm 14,1,1", "download", "wait"], _gpu.Log);
+        Assert.Equal(["upload", "embed 7,1,1", "rope_angles 7,1,1", .. layer, .. layer, "add_rms_norm 3,1,1", "skinny_gemm 14,1,1", "download", "wait"], _gpu.Log);
     }
 
     [Fact]
@@ -213,15 +214,35 @@ public sealed class CudaStepTests : IDisposable
         Assert.Contains("CudaKvPool", error.Message, StringComparison.Ordinal);
     }
 
-    [Theory]
-    [InlineData("mixtral-bf16", "experts")]
-    [InlineData("qwen3-f32", "multiples of 8")]
-    public void A_model_that_the_kernels_cannot_compute_is_refused_before_there_is_a_GPU(string name, string reason)
+    [Fact]
+    public void A_step_of_experts_stays_on_the_device_and_is_recorded()
     {
-        var error = Assert.Throws<NotSupportedException>(() => CudaModels.Load(_gpu, name));
-        Assert.Contains(reason, error.Message, StringComparison.Ordinal);
+        using var runner = CudaModels.Load(_gpu, "qwen3moe-bf16");
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        _gpu.Log.Clear();
+        Forward(runner, pool, Decode(2, 0));
+        Assert.Equal(["upload", "capture", "replay", "download", "wait"], _gpu.Log.Where(entry => entry[0] != '+'));
+        string[] experts = [.. _gpu.Log.SkipWhile(entry => !entry.StartsWith("+route", StringComparison.Ordinal)).Take(6)];
+        // One row at 3 of 9 experts: at most 3 tiles.
+        Assert.Equal(["+route_experts 1,1,1", "+sort_slots 1,1,1", "+skinny_experts 3,3,1", "+activate_multiply 3,1,1", "+skinny_experts 3,3,1", "+mix_experts 1,1,1"], experts);
+    }
+
+    [Fact]
+    public void Weights_that_the_kernels_have_not_are_refused_before_there_is_a_GPU()
+    {
+        var error = Assert.Throws<NotSupportedException>(() => CudaModels.Load(_gpu, Model, weights: WeightFormat.Float32));
+        Assert.Contains("--weights f32", error.Message, StringComparison.Ordinal);
         Assert.Contains("--device cpu", error.Message, StringComparison.Ordinal);
         Assert.Equal(0, _gpu.Calls);
+    }
+
+    [Fact]
+    public void A_launch_that_no_device_has_is_refused()
+    {
+        var kernel = new Kernel(_gpu.Kernel("k", 0), 32, 0);
+        _gpu.Call(kernel, new Extent(1 << 20, 65535), 1);
+        Assert.Throws<ArgumentException>(() => _gpu.Call(kernel, new Extent(1, 65536), 1));
+        Assert.Throws<ArgumentException>(() => _gpu.Call(kernel, new Extent(1), new KernelArgument[24]));
     }
 
     [Theory]
@@ -230,9 +251,13 @@ public sealed class CudaStepTests : IDisposable
     [InlineData("qwen2-bf16-sharded")]
     [InlineData("qwen3-bf16")]
     [InlineData("phi3-longrope-f32")]
-    public void Too_little_memory_is_told_before_any_is_taken(string name)
+    [InlineData("qwen3-f32")]
+    [InlineData("mixtral-f32")]
+    [InlineData("qwen3moe-bf16", WeightFormat.Int8)]
+    [InlineData("gemma2-bf16", WeightFormat.Float8)]
+    public void Too_little_memory_is_told_before_any_is_taken(string name, WeightFormat weights = WeightFormat.Auto)
     {
-        var options = new CudaRunnerOptions { PageTokens = CudaModels.PageTokens, MaxBatchTokens = 96, MaxSequences = 1, KvMemoryBytes = 1 << 20 };
+        var options = new CudaRunnerOptions { Weights = weights, PageTokens = CudaModels.PageTokens, MaxBatchTokens = 96, MaxSequences = 1, KvMemoryBytes = 1 << 20 };
         long needed;
         using (var gpu = new RecordingGpu())
         {

@@ -13,6 +13,7 @@ public sealed class EmulatedKernelTests
     [InlineData("emulation")]
     [InlineData("rows")]
     [InlineData("gemm")]
+    [InlineData("experts")]
     [InlineData("decode")]
     [InlineData("prefill")]
     [InlineData("sampling")]

@@ -15,9 +15,11 @@ public sealed partial class ModelKernelsTests
         var declared = sources.Files.Values.SelectMany(text => Declaration().Matches(text))
             .ToDictionary(match => match.Groups["name"].Value, match => match.Groups["parameters"].Success ? match.Groups["parameters"].Value.Split(',').Length : 0);
         var asked = new HashSet<string>();
-        foreach (var kv in Enum.GetValues<KvDataType>())
+        foreach (var (kv, weights) in from kv in Enum.GetValues<KvDataType>() from weights in Enum.GetValues<StoredWeights>() select (kv, weights))
         {
-            foreach (var name in new ModelKernels(ComputeType.BFloat16, kv, 128, 4, GatedByGelu: false).Names)
+            var names = new ModelKernels(ComputeType.BFloat16, kv, 128, 4, GatedByGelu: false, weights, Experts: true).Names;
+            Assert.Equal(names.Distinct(), names);
+            foreach (var name in names)
             {
                 var parts = name.TrimEnd('>').Split('<');
                 Assert.Equal(declared[parts[0]], parts.Length == 1 ? 0 : parts[1].Split(',').Length);
