@@ -56,11 +56,6 @@ internal static class EngineModel
     {
         try
         {
-            if (options.TensorParallel > 1)
-            {
-                throw new NotSupportedException($"--tensor-parallel {options.TensorParallel}: a model is divided among ranks on the CPU alone so far");
-            }
-
             return CudaModelLoader.Load(
                 options.Model,
                 new CudaRunnerOptions
@@ -70,9 +65,11 @@ internal static class EngineModel
                     MaxBatchTokens = options.Limits.MaxBatchTokens,
                     MaxSequences = options.Limits.MaxSequences,
                     Weights = options.Weights,
+                    ManyRows = options.CudaGemm,
+                    TensorParallel = options.TensorParallel,
                     KvMemoryBytes = options.KvMemoryBytes,
                 },
-                kernels => openGpu(options, kernels));
+                (kernels, rank) => openGpu(options with { Device = EngineOptions.CudaDevice(options.CudaOrdinal!.Value + rank) }, kernels));
         }
         catch (Exception e) when (e is NotSupportedException or CudaUnavailableException or CudaException)
         {

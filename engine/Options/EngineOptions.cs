@@ -6,6 +6,7 @@ using Microsoft.Extensions.Configuration;
 using ScriptedServe.Contracts;
 using ScriptedServe.Contracts.Wire;
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Scheduling;
 using ScriptedServe.KvTransport;
 
@@ -22,10 +23,16 @@ public sealed record EngineOptions
     /// <summary>"cpu" or "cuda:N".</summary>
     public required string Device { get; init; }
 
-    /// <summary>The N of "cuda:N", or null.</summary>
+    /// <summary>The name of a GPU.</summary>
+    public static string CudaDevice(int ordinal) => Cuda + ordinal.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>The N of "cuda:N", or null; of a model that is divided among GPUs the first one's.</summary>
     public int? CudaOrdinal => Device == Cpu ? null : int.Parse(Device.AsSpan(Cuda.Length), CultureInfo.InvariantCulture);
 
     public IReadOnlyList<string> CudaLibraries { get; init; } = [];
+
+    /// <summary>What multiplies many rows on a GPU.</summary>
+    public ManyRowProducts CudaGemm { get; init; }
 
     public required WeightFormat Weights { get; init; }
 
@@ -93,6 +100,7 @@ public sealed record EngineOptions
             Model = reader.Parse(EngineSettings.Model, DefaultModel(modelsFolder), text => FindModel(text, modelsFolder)) ?? "",
             Device = reader.Parse(EngineSettings.Device, Cpu, ParseDevice) ?? Cpu,
             CudaLibraries = reader.Many(EngineSettings.CudaLibs, text => Directory.Exists(text) ? Path.GetFullPath(text) : throw new FormatException("there is no such folder")),
+            CudaGemm = reader.Parse(EngineSettings.CudaGemm, "own", text => (ManyRowProducts?)ParseGemm(text)) ?? default,
             Weights = reader.Parse(EngineSettings.Weights, "auto", text => (WeightFormat?)ParseWeights(text)) ?? default,
             WeightCache = reader.Parse(EngineSettings.WeightCache, DefaultWeightCache(environment) ?? Off, text => text == Off ? null : Path.GetFullPath(text)),
             WeightCacheLimitBytes = reader.Parse(EngineSettings.WeightCacheLimit, "64GiB", text => (long?)ParseSize(text)) ?? 0,
@@ -168,8 +176,15 @@ public sealed record EngineOptions
     {
         Cpu => Cpu,
         "cuda" => Cuda + "0",
-        _ when text.StartsWith(Cuda, StringComparison.Ordinal) => Cuda + ParseWhole(text[Cuda.Length..], 0, 999).ToString(CultureInfo.InvariantCulture),
+        _ when text.StartsWith(Cuda, StringComparison.Ordinal) => CudaDevice(ParseWhole(text[Cuda.Length..], 0, 999)),
         _ => throw new FormatException("cpu, or cuda:N for the GPU of that number, is expected"),
+    };
+
+    private static ManyRowProducts ParseGemm(string text) => text switch
+    {
+        "own" => ManyRowProducts.Own,
+        "cublaslt" => ManyRowProducts.CublasLt,
+        _ => throw new FormatException("own or cublaslt is expected"),
     };
 
     private static WeightFormat ParseWeights(string text) => text switch

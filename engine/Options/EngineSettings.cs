@@ -6,6 +6,7 @@ public static class EngineSettings
     public static readonly EngineSetting Model = new("model", "DIR", "Folder of a Hugging Face model, or the name of a built-in one, or synthetic[:vocab=1024,context=8192,layers=2,kv-heads=1,head-dim=8,step-us=0,token-us=0]: no weights, made-up tokens, steps as long as asked for. Default: the built-in model.");
     public static readonly EngineSetting Device = new("device", "NAME", "What computes: cpu, or cuda:N, the GPU of that number (cuda is the first). Default: cpu.");
     public static readonly EngineSetting CudaLibs = new("cuda-libs", "DIR", "Folder in which CUDA's libraries (NVRTC, cuBLASLt) are looked for first; after it CUDA_HOME, the usual places and a pip PyTorch. May be given several times.", Many: true);
+    public static readonly EngineSetting CudaGemm = new("cuda-gemm", "NAME", "What multiplies more than 16 rows with weights on a GPU: own, kernels that sum in one order, so that a token has the same bits decoded and in a prompt, in every batch and split over engines; or cublaslt, whose order changes with the number of rows, so that a token may come out differently by what is computed beside it, and whose algorithms are timed at the first start and kept in the user's cache folder. Engines that exchange KV need the same. Weights of 8 bits have own alone. Default: own.");
     public static readonly EngineSetting Weights = new("weights", "NAME", "What weights are kept as in memory: auto (as in the folder), f32, bf16, int8 (8.5 bits a weight, in groups of 32), or fp8 (e4m3, in the same groups; GPUs alone). Engines that exchange KV need the same. A GPU has all but f32, and takes auto as 16 bits. Default: auto.");
     public static readonly EngineSetting WeightCache = new("weight-cache", "DIR", "Folder in which packed weights are kept, for the next start and for all engines of this machine to have in memory once together; off for none. What was not used for 30 days is removed. Default: scriptedserve/weights in XDG_CACHE_HOME or ~/.cache.");
     public static readonly EngineSetting WeightCacheLimit = new("weight-cache-limit", "SIZE", "Most bytes of that folder; what was not used for longest is removed first. Default: 64GiB.");
@@ -23,7 +24,7 @@ public static class EngineSettings
     public static readonly EngineSetting MaxUnread = new("max-unread", "SECONDS", "How long a generation whose caller reads nothing is kept, above 0. Default: 600.");
     public static readonly EngineSetting MaxLease = new("max-lease", "SECONDS", "The longest lease of a reservation, and its longest life with all renewals, above 0. Default: 3600.");
     public static readonly EngineSetting SendTimeout = new("send-timeout", "SECONDS", "How long a send whose KV is computed waits for a receiver that takes nothing, above 0. Default: 30.");
-    public static readonly EngineSetting TensorParallel = new("tensor-parallel", "N", "Ranks that the model is divided among, 1 to 64: each has its heads of the attention and of the KV, and its part of the weights, and gets as many of the threads. The tokens are the same, and engines of any number exchange KV. Default: 1.");
+    public static readonly EngineSetting TensorParallel = new("tensor-parallel", "N", "Ranks that the model is divided among, 1 to 64: each has its heads of the attention and of the KV, and its part of the weights, and gets as many of the threads. On the CPU the tokens are the same, bit for bit; on GPUs, which are those from the one of --device on, a rank each, joined by NCCL, sums are added up in another order. Engines of any number exchange KV. Default: 1.");
     public static readonly EngineSetting Threads = new("threads", "N", "Threads that compute, 1 to 256, a multiple of --tensor-parallel. Idle ones sleep. Default: one a processor, or of --cpus.");
     public static readonly EngineSetting Processors = new("cpus", "LIST", "Processors to compute on, as in 0,4-7: one thread each, pinned to it (Linux). Engines of one machine take different ones: two threads pinned to one processor halve both. The first ranks of --tensor-parallel get the first ones. Default: the threads go where the system puts them.");
     public static readonly EngineSetting Label = new("label", "NAME", "A role or other label, as in prefill. May be given several times.", Many: true);
@@ -33,7 +34,7 @@ public static class EngineSettings
 
     public static IReadOnlyList<EngineSetting> All { get; } =
     [
-        Model, Device, CudaLibs, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
+        Model, Device, CudaLibs, CudaGemm, Weights, WeightCache, WeightCacheLimit, Listen, KvListen, KvAdvertise, KvTransport, KvMemory, KvDataType, PageTokens, MaxBatchTokens, MaxSequences, MaxWaiting, MaxWait, MaxUnread, MaxLease,
         SendTimeout, TensorParallel, Threads, Processors, Label, ClusterSecretFile, EngineId, ParentPid,
     ];
 }

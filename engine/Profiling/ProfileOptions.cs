@@ -20,7 +20,7 @@ internal sealed record ProfileOptions(string? Out, TimeSpan Budget, IReadOnlyLis
     /// <summary>The command's options: those of the engine that matter to a step, and its own.</summary>
     public static IReadOnlyList<EngineSetting> Settings { get; } =
     [
-        EngineSettings.Model, EngineSettings.Device, EngineSettings.CudaLibs, EngineSettings.Weights, EngineSettings.WeightCache, EngineSettings.WeightCacheLimit, EngineSettings.KvMemory,
+        EngineSettings.Model, EngineSettings.Device, EngineSettings.CudaLibs, EngineSettings.CudaGemm, EngineSettings.Weights, EngineSettings.WeightCache, EngineSettings.WeightCacheLimit, EngineSettings.KvMemory,
         EngineSettings.KvDataType, EngineSettings.PageTokens, EngineSettings.MaxBatchTokens, EngineSettings.MaxSequences, EngineSettings.Threads, EngineSettings.Processors,
         s_out, s_budget, s_chunks, s_contexts, s_batches,
     ];

@@ -22,6 +22,8 @@ internal sealed record ServeOptions
 
     public string? CudaLibs { get; init; }
 
+    public string? CudaGemm { get; init; }
+
     public int TensorParallel { get; init; } = 1;
 
     /// <summary>Of each local engine.</summary>
@@ -50,7 +52,7 @@ internal sealed record ServeOptions
                (HostSettings.KvMemory, KvMemory), (HostSettings.KvDataType, KvDataType), (HostSettings.PageTokens, PageTokens),
                (HostSettings.TensorParallel, TensorParallel == 1 ? null : TensorParallel.ToString(CultureInfo.InvariantCulture)),
                (HostSettings.Weights, Weights), (HostSettings.WeightCache, WeightCache), (HostSettings.WeightCacheLimit, WeightCacheLimit),
-               (HostSettings.CudaLibs, CudaLibs),
+               (HostSettings.CudaLibs, CudaLibs), (HostSettings.CudaGemm, CudaGemm),
            }
            where passed.Item2 is not null
            select (passed.Item1.Name, passed.Item2),

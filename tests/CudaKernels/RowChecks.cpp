@@ -2,6 +2,7 @@
 #include "Check.h"
 #include "Activate.cu"
 #include "Embed.cu"
+#include "Logits.cu"
 #include "RmsNorm.cu"
 #include "Rope.cu"
 
@@ -207,4 +208,15 @@ CASE("rows: heads are rotated into queries and pages") {
     check_rope<bf16, float>(4, 96, 24, false); // rotated in part
     check_rope<bf16, f16>(5, 34, 8, true);
     check_rope<float, float>(6, 16, 8, false);
+}
+
+CASE("rows: a part of the vocabulary comes to its place among zeros") {
+    Random random(7);
+    auto part = random_values<float>(random, 3 * 20);
+    DeviceArray<float> partArray("part", part), logits("logits", 3 * 90);
+    launch_in_all_orders("place_columns", {3, 2}, {64}, 0, logits, [&] { place_columns(logits.get(), partArray.get(), 30, 20, 90); });
+    for (int i = 0; i < 3 * 90; i++) {
+        int column = i % 90 - 30;
+        check(logits[size_t(i)] == (column >= 0 && column < 20 ? part[size_t(i / 90 * 20 + column)] : 0), "element " + std::to_string(i));
+    }
 }

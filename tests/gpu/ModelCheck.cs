@@ -23,14 +23,17 @@ internal static class ModelCheck
     /// <summary>Median difference of log-probabilities that rounding of activations explains, as the emulation measures it.</summary>
     private const double ToleranceBFloat16 = 0.06, ToleranceFloat16 = 0.008;
 
+    /// <summary>The same with weights of 8 bits, which are rounded too.</summary>
+    private const double ToleranceOfCodes = 0.8;
+
     /// <param name="open">Opens the GPU with the model's kernels.</param>
     /// <returns>A line that tells what was measured.</returns>
-    public static string Run(string folder, Func<ModelKernels, IGpu> open)
+    public static string Run(string folder, Func<ModelKernels, IGpu> open, WeightFormat weights = WeightFormat.Auto)
     {
         string name = Path.GetFileName(folder);
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
         using var checkpoint = Checkpoint.Open(folder);
-        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv: null);
+        var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv: null, weights);
         bool half = kernels.Compute == ComputeType.Float16;
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
@@ -63,9 +66,9 @@ internal static class ModelCheck
         }
 
         differences.Sort();
-        double median = differences[differences.Count / 2], tolerance = half ? ToleranceFloat16 : ToleranceBFloat16;
+        double median = differences[differences.Count / 2], tolerance = weights != WeightFormat.Auto ? ToleranceOfCodes : half ? ToleranceFloat16 : ToleranceBFloat16;
         string measured = string.Create(CultureInfo.InvariantCulture, $"{differences.Count} log-probabilities, median difference {median:E1}, largest {differences[^1]:E1}");
-        return median <= tolerance ? $"ok {name}: {measured}, repeatable bit for bit" : throw new CheckFailedException($"{measured}; at most {tolerance} is rounding");
+        return median <= tolerance ? $"ok {name} ({weights}): {measured}, repeatable bit for bit" : throw new CheckFailedException($"{measured}; at most {tolerance} is rounding");
     }
 
     /// <summary>Logits after the prompt and after each token behind it but the last.</summary>

@@ -1,3 +1,4 @@
+using ScriptedServe.Engine.Compute;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Cuda.Native;
@@ -34,6 +35,11 @@ foreach (string folder in Directory.GetDirectories(args[0]).Order(StringComparer
     await CheckAsync(Path.GetFileName(folder), () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(folder, OpenGpu)]));
 }
 
+foreach (var (name, weights) in from name in (string[])["llama31-bf16", "qwen3moe-bf16"] from weights in (WeightFormat[])[WeightFormat.Int8, WeightFormat.Float8] select (name, weights))
+{
+    await CheckAsync($"{name} in {weights}", () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(Path.Combine(args[0], name), OpenGpu, weights)]));
+}
+
 await CheckAsync("prefill and decode in two processes", async () =>
 {
     using var pair = await EnginePair.StartAsync(Path.Combine(args[0], "llama31-bf16"), libraries, "--kv-memory", "64MiB");
@@ -49,7 +55,10 @@ await CheckAsync("memory", () =>
 
 Console.WriteLine($"writing {BigModel.Shape.Name} ({BigModel.Shape.Parameters / 1_000_000} million weights) to {args[1]}");
 string big = BigModel.Make(args[1]);
-await CheckAsync("steps", () => Task.FromResult(StepBenchmark.Run(big, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("steps", () => Task.FromResult(StepBenchmark.Run(big, new(), OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("steps, many rows by cuBLASLt", () => Task.FromResult(StepBenchmark.Run(big, new() { ManyRows = ManyRowProducts.CublasLt }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("steps in int8", () => Task.FromResult(StepBenchmark.Run(big, new() { Weights = WeightFormat.Int8 }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("steps in fp8", () => Task.FromResult(StepBenchmark.Run(big, new() { Weights = WeightFormat.Float8 }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
 await CheckAsync("engines", async () =>
 {
     int vocab = BigModel.Shape.Vocab;

@@ -19,20 +19,24 @@ internal sealed class StepBenchmark(CudaModelRunner runner, TimeProvider time)
 
     /// <param name="copyRate">Bytes a second that the device's memory moves, reads and writes counted.</param>
     /// <param name="matrixRate">Operations a second.</param>
-    public static IEnumerable<string> Run(string folder, Func<ModelKernels, IGpu> open, double copyRate, double matrixRate, TimeProvider time)
+    /// <param name="options">Weights, and what multiplies many rows; sizes are the benchmark's.</param>
+    public static IEnumerable<string> Run(string folder, CudaRunnerOptions options, Func<ModelKernels, IGpu> open, double copyRate, double matrixRate, TimeProvider time)
     {
-        var options = new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = LongestPrompt, MaxSequences = Sequences };
+        const double BitsOfCodes = 8.5, BitsOfNumbers = 16;
+        options = options with { PageTokens = PageTokens, MaxBatchTokens = LongestPrompt, MaxSequences = Sequences };
         using var runner = CudaModelLoader.Load(folder, options, open);
         var benchmark = new StepBenchmark(runner, time);
         using (benchmark._pool)
         {
             // All weights but the embedding table, of which a row a token is read.
-            double weights = 2.0 * (BigModel.Shape.Parameters - (double)BigModel.Shape.Vocab * BigModel.Shape.Hidden);
+            double bits = options.Weights == WeightFormat.Auto ? BitsOfNumbers : BitsOfCodes;
+            string kind = $"{options.Weights}, many rows by {options.ManyRows}";
+            double weights = bits / 8 * (BigModel.Shape.Parameters - (double)BigModel.Shape.Vocab * BigModel.Shape.Hidden);
             foreach (int batch in (int[])[1, 8, Sequences])
             {
                 double seconds = benchmark.Decode(batch);
                 double bytes = weights + batch * (DecodeContext + DecodeSteps / 2.0) * runner.Layout.PageBytesAllLayers / PageTokens;
-                yield return Line($"decode, {batch} sequences at {DecodeContext} tokens: {1e3 * seconds:F2} ms a step, {batch / seconds:F0} tokens/s, {100 * bytes / seconds / copyRate:F0}% of the memory roofline");
+                yield return Line($"{kind}: decode, {batch} sequences at {DecodeContext} tokens: {1e3 * seconds:F2} ms a step, {batch / seconds:F0} tokens/s, {100 * bytes / seconds / copyRate:F0}% of the memory roofline");
             }
 
             foreach (int prompt in (int[])[2048, 4096, LongestPrompt])
@@ -41,7 +45,7 @@ internal sealed class StepBenchmark(CudaModelRunner runner, TimeProvider time)
                 var shape = BigModel.Shape;
                 // Each token sees half of the prompt on average; scores and values are two products.
                 double operations = prompt * (shape.OperationsPerPromptToken + 2.0 * 2 * shape.Layers * shape.Hidden * prompt / 2);
-                yield return Line($"prefill of {prompt} tokens: {1e3 * seconds:F1} ms, {prompt / seconds:F0} tokens/s, {operations / seconds / 1e12:F0} TFLOP/s, {100 * operations / seconds / matrixRate:F0}% of the matrix rate");
+                yield return Line($"{kind}: prefill of {prompt} tokens: {1e3 * seconds:F1} ms, {prompt / seconds:F0} tokens/s, {operations / seconds / 1e12:F0} TFLOP/s, {100 * operations / seconds / matrixRate:F0}% of the matrix rate");
             }
         }
     }

@@ -82,6 +82,16 @@ internal sealed class CudaFeedForward : IDisposable
             KernelArgument.Pointer(delta), KernelArgument.Pointer(_made), KernelArgument.Pointer(_chosen), KernelArgument.Pointer(_weights), experts.Chosen, _hidden);
     }
 
+    /// <summary>As <see cref="CudaProducts.Tune"/>, of a dense block's matrices.</summary>
+    public void Tune(CudaBlock block, IGpuMemory normed, IGpuMemory delta, int maxRows)
+    {
+        if (block.Router is null)
+        {
+            _products.Tune(block.GateUp, normed, _gateUp, floats: false, maxRows);
+            _products.Tune(block.Down, _inner, delta, floats: true, maxRows);
+        }
+    }
+
     public void Dispose()
     {
         _memory.ForEach(memory => memory.Dispose());

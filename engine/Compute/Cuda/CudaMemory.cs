@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
@@ -9,8 +10,12 @@ internal static class CudaMemory
     private const long ElementBytes = 2, FloatBytes = sizeof(float);
 
     /// <summary>What <see cref="CudaWeights"/> allocates.</summary>
-    public static long Weights(DecoderConfig config, ModelKernels kernels, int routerParts)
+    /// <param name="whole">The whole model's.</param>
+    public static long Weights(DecoderConfig whole, ModelKernels kernels, int routerParts, RankShare share)
     {
+        var config = share.Of(whole);
+        // Products of a part of the inputs have the bias on the first rank alone.
+        bool summedBias = share.Rank == 0;
         long Matrix(long outputs, InputPlaces places, StoredWeights? stored = null)
         {
             var rows = new WeightRows(kernels.Compute, stored ?? kernels.Weights, places);
@@ -19,28 +24,33 @@ internal static class CudaMemory
 
         InputPlaces hidden = InputPlaces.Whole(config.Hidden), heads = new(config.Heads, config.HeadDim, config.HeadStride);
         long qkv = config.QuerySize + 2L * config.KvSize, dense = CudaWeights.Padded(config.FeedForward);
-        long bytes = Matrix((config.TiedEmbeddings ? 1 : 2) * (long)config.VocabSize, hidden) + config.Hidden * FloatBytes;
+        long outputs = !share.IsWhole ? share.OfVocabulary(whole).Count : config.TiedEmbeddings ? 0 : config.VocabSize;
+        long bytes = Matrix(config.VocabSize + outputs, hidden) + config.Hidden * FloatBytes;
         foreach (var block in config.Blocks)
         {
             bytes += Matrix(qkv, hidden) + Matrix(config.Hidden, heads) + ((config.PostNorms ? 4 : 2) * config.Hidden + (config.QueryKeyNorm ? 2 * config.HeadDim : 0)) * FloatBytes;
-            bytes += ((config.QkvBias ? qkv : 0) + (config.OutputBias ? config.Hidden : 0)) * ElementBytes;
+            bytes += ((config.QkvBias ? qkv : 0) + (config.OutputBias && summedBias ? config.Hidden : 0)) * ElementBytes;
             bytes += block.Experts is { } experts
                 ? Matrix((long)experts.Count * routerParts, hidden, StoredWeights.Computed)
                     + experts.Count * (Matrix(2L * CudaWeights.Padded(experts.FeedForward), hidden) + Matrix(config.Hidden, InputPlaces.Whole(experts.FeedForward)))
-                : Matrix(2 * dense, hidden) + Matrix(config.Hidden, InputPlaces.Whole(config.FeedForward)) + (config.FeedForwardBias ? 2 * dense + config.Hidden : 0) * ElementBytes;
+                : Matrix(2 * dense, hidden) + Matrix(config.Hidden, InputPlaces.Whole(config.FeedForward)) + (config.FeedForwardBias ? 2 * dense + (summedBias ? config.Hidden : 0) : 0) * ElementBytes;
         }
 
         return bytes;
     }
 
     /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/> and the logits take; contexts that decode grow it later by what their units leave between the kernels.</summary>
-    public static long Step(DecoderConfig config, int routerParts, int maxRows, int logitRows, int multiprocessors)
+    /// <param name="whole">The whole model's.</param>
+    public static long Step(DecoderConfig whole, int routerParts, RankShare share, int maxRows, int logitRows, int multiprocessors)
     {
+        var config = share.Of(whole);
+        long logits = (long)logitRows * config.VocabSize * FloatBytes + (share.IsWhole ? 0 : logitRows * (share.OfVocabulary(whole).Count * FloatBytes + sizeof(int)));
+        long sampler = share.Rank == 0 ? CudaSampler.BytesFor(logitRows, config.VocabSize) : 0;
         long ropes = config.Blocks.Select(block => block.Rope).Distinct().Sum(rope => rope.Frequencies.Count * (2L * sizeof(double) + maxRows * 2 * FloatBytes));
         long row = 2 * config.Hidden * FloatBytes
             + (CudaWeights.Padded(config.Hidden) + config.QuerySize + 2L * config.KvSize + 2L * config.Heads * config.HeadStride) * ElementBytes
             + (long)config.Heads * (config.HeadStride + 2) * FloatBytes;
         return ropes + maxRows * row + CudaFeedForward.BytesFor(config, routerParts, maxRows) + StepInputs.BytesFor(maxRows, config.GroupSize)
-            + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + (long)logitRows * config.VocabSize * FloatBytes + CudaSampler.BytesFor(logitRows, config.VocabSize);
+            + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + logits + sampler;
     }
 }

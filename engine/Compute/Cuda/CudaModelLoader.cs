@@ -1,5 +1,6 @@
 using System.Globalization;
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Cuda.Native;
@@ -13,28 +14,41 @@ internal static class CudaModelLoader
     /// <summary>What a unit's keys and values leave of a block's shared memory and registers.</summary>
     private const int MostHeadStride = 256;
 
-    /// <param name="open">Opens the GPU with the model's kernels; the runner owns it.</param>
+    /// <summary>On one GPU.</summary>
+    public static CudaModelRunner Load(string folder, CudaRunnerOptions options, Func<ModelKernels, IGpu> open) => Load(folder, options, (kernels, _) => open(kernels));
+
+    /// <param name="open">Opens the GPU of a rank with the model's kernels; the runner owns it.</param>
     /// <exception cref="ModelLoadException">The folder is missing, damaged or of an unsupported kind.</exception>
-    /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
-    /// <exception cref="CudaUnavailableException">The GPU has too little memory.</exception>
-    public static CudaModelRunner Load(string folder, CudaRunnerOptions options, Func<ModelKernels, IGpu> open)
+    /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, have no such weights, or it cannot be divided among as many GPUs.</exception>
+    /// <exception cref="CudaUnavailableException">A GPU has too little memory, or the GPUs differ.</exception>
+    public static CudaModelRunner Load(string folder, CudaRunnerOptions options, Func<ModelKernels, int, IGpu> open)
     {
         using var opened = ModelFolder.Open(folder, options.MaxContextTokens);
         var kernels = KernelsOf(opened.Config, opened.Checkpoint, options.KvDataType, options.Weights);
-        var gpu = open(kernels);
+        var shares = CudaShares.Divide(opened.Config, options.TensorParallel, kernels.Weights);
+        var gpus = new List<IGpu>();
         KvLayout layout;
         try
         {
-            layout = LayoutOf(opened, kernels, gpu.Architecture, options.PageTokens);
-            CheckMemory(gpu, opened, kernels, options);
+            foreach (var share in shares)
+            {
+                gpus.Add(open(kernels, share.Rank));
+                CheckMemory(gpus[^1], opened, kernels, share, options);
+            }
+
+            layout = LayoutOf(opened, kernels, gpus[0].Architecture, options);
+            if (gpus.Find(gpu => gpu.Architecture != gpus[0].Architecture) is { } other)
+            {
+                throw new CudaUnavailableException($"--tensor-parallel {shares.Count}: the GPUs are of {gpus[0].Architecture} and {other.Architecture}; a model is divided among equal ones");
+            }
         }
         catch
         {
-            gpu.Dispose();
+            gpus.ForEach(gpu => gpu.Dispose());
             throw;
         }
 
-        return CudaModelRunner.Load(gpu, opened.Description, layout, opened.Config, opened.Checkpoint, kernels, options.MaxBatchTokens);
+        return CudaModelRunner.Load(gpus, shares, opened.Description, layout, opened.Config, opened.Checkpoint, kernels, options.MaxBatchTokens, options.ManyRows);
     }
 
     /// <summary>The kernels that a model needs; known before there is a GPU to compile them for.</summary>
@@ -68,28 +82,28 @@ internal static class CudaModelLoader
     /// KV has other bits where other arithmetic made it, so the model's name says which: KV of the CPU, of another compute type or of another architecture's tensor cores is refused, not
     /// mixed with.
     /// </summary>
-    private static KvLayout LayoutOf(ModelFolder opened, ModelKernels kernels, string architecture, int pageTokens) => new(
-        $"{opened.Description.Id}-{opened.Identity}-{architecture}-{(kernels.Compute == ComputeType.Float16 ? "f16" : "bf16")}{Rounding(kernels.Weights)}",
+    private static KvLayout LayoutOf(ModelFolder opened, ModelKernels kernels, string architecture, CudaRunnerOptions options) => new(
+        $"{opened.Description.Id}-{opened.Identity}-{architecture}-{(kernels.Compute == ComputeType.Float16 ? "f16" : "bf16")}{Rounding(kernels.Weights)}{(options.ManyRows == ManyRowProducts.CublasLt ? "-cublaslt" : "")}",
         opened.Config.Layers,
         opened.Config.KvHeads,
         opened.Config.HeadStride,
-        pageTokens,
+        options.PageTokens,
         kernels.Kv);
 
     private static string Rounding(StoredWeights weights) => weights switch { StoredWeights.Int8 => "-int8", StoredWeights.Float8 => "-fp8", _ => "" };
 
-    private static void CheckMemory(IGpu gpu, ModelFolder opened, ModelKernels kernels, CudaRunnerOptions options)
+    private static void CheckMemory(IGpu gpu, ModelFolder opened, ModelKernels kernels, RankShare share, CudaRunnerOptions options)
     {
         var (free, total) = gpu.MemoryInfo();
         int routerParts = CudaWeights.RouterPartsOf(opened.Config, opened.Checkpoint, kernels.Compute);
-        long weights = CudaMemory.Weights(opened.Config, kernels, routerParts);
-        long step = CudaMemory.Step(opened.Config, routerParts, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
-        long missing = weights + step + options.KvMemoryBytes - free;
+        long weights = CudaMemory.Weights(opened.Config, kernels, routerParts, share), pool = options.KvMemoryBytes / share.Ranks;
+        long step = CudaMemory.Step(opened.Config, routerParts, share, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
+        long missing = weights + step + pool - free;
         if (missing > 0)
         {
             throw new CudaUnavailableException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"the GPU has {free} bytes free of {total}, which is {missing} too few: the weights take {weights}, a step of --max-batch-tokens {options.MaxBatchTokens} takes {step}, the KV pool of --kv-memory {options.KvMemoryBytes}"));
+                $"the GPU has {free} bytes free of {total}, which is {missing} too few: the weights take {weights}, a step of --max-batch-tokens {options.MaxBatchTokens} takes {step}, the KV pool of --kv-memory {pool}{(share.IsWhole ? "" : $" on each of {share.Ranks} GPUs (this is number {share.Rank})")}"));
         }
     }
 }

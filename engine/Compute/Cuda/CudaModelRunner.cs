@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Sampling;
@@ -7,18 +8,18 @@ using ScriptedServe.KvTransport;
 namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
-/// Runs a Hugging Face model folder on a GPU, over a <see cref="CudaKvPool"/> of that GPU. Steps of decoding alone are recorded as graphs, one for each <see cref="StepBucket"/>; what a
-/// step needs goes to the device in one copy, and the chosen tokens, or the logits, come back in one; a step that goes on with tokens that are being chosen finds them on the device. Every sum runs in one order, whatever is computed beside it and whether a token is decoded or part of a
-/// prompt. Owns the GPU.
+/// Runs a Hugging Face model folder on a GPU, over a <see cref="CudaKvPool"/> of that GPU, or divided among several, over a <see cref="CudaShardedPool"/>. Steps of decoding alone are recorded as graphs, one
+/// for each <see cref="StepBucket"/>; what a step needs goes to the device in one copy, and the chosen tokens, or the logits, come back in one; a step that goes on with tokens that are being chosen finds them on
+/// the device. On one GPU every sum runs in one order, whatever is computed beside it and whether a token is decoded or part of a prompt; several add up what each has of it. Owns the GPUs.
 /// </summary>
 internal sealed unsafe class CudaModelRunner : ISamplingRunner
 {
+    private readonly IReadOnlyList<CudaRank> _ranks;
+
+    /// <summary>Null for one rank.</summary>
+    private readonly RankThreads? _threads;
     private readonly IGpu _gpu;
-    private readonly CudaWeights _weights;
-    private readonly StepInputs _inputs;
-    private readonly CudaStep _step;
     private readonly CudaSampler _sampler;
-    private readonly StepGraphs _graphs;
     private readonly StepRules _rules;
     private readonly int _maxRows;
 
@@ -26,37 +27,33 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     private readonly IGpuMark[] _done = new IGpuMark[ISamplingRunner.MostUnderWay];
     private long _launched, _collected;
     private int _lastChoices;
-    private IGpuMemory _logits;
     private IGpuMemory _hostLogits;
-    private int _logitRows = 1;
     private bool _disposed;
 
-    private CudaModelRunner(IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, CudaWeights weights, ModelKernels kernels, int maxRows)
+    private CudaModelRunner(ModelDescription model, KvLayout layout, IReadOnlyList<CudaRank> ranks, int maxRows)
     {
-        (_gpu, Model, Layout, _weights, _maxRows) = (gpu, model, layout, weights, maxRows);
+        (Model, Layout, _ranks, _gpu, _maxRows) = (model, layout, ranks, ranks[0].Gpu, maxRows);
         _rules = new StepRules(model, layout, maxRows, "MaxBatchTokens");
-        StepInputs? inputs = null;
-        CudaStep? step = null;
         CudaSampler? sampler = null;
+        IGpuMemory? hostLogits = null;
         try
         {
-            _inputs = inputs = new StepInputs(gpu, maxRows, layout.PageTokens, config.GroupSize, StepKernels.UnitTokens(config.HeadStride));
-            _step = step = new CudaStep(gpu, config, weights, kernels, inputs, layout.ElementBytes, maxRows);
-            _sampler = sampler = new CudaSampler(gpu, model.VocabSize);
-            _graphs = new StepGraphs(gpu);
+            _sampler = sampler = new CudaSampler(_gpu, model.VocabSize);
             for (int turn = 0; turn < _done.Length; turn++)
             {
-                _done[turn] = gpu.CreateMark();
+                _done[turn] = _gpu.CreateMark();
             }
 
-            (_logits, _hostLogits) = AllocateLogits(1);
+            _hostLogits = hostLogits = _gpu.AllocatePinned((long)model.VocabSize * sizeof(float));
+            _threads = ranks.Count == 1 ? null : new RankThreads(ranks.Count) { OnFailure = Abort };
+            OnRanks(rank => _ranks[rank].Step.Tune(maxRows));
         }
         catch
         {
+            _threads?.Dispose();
             DisposeMarks();
+            hostLogits?.Dispose();
             sampler?.Dispose();
-            step?.Dispose();
-            inputs?.Dispose();
             throw;
         }
     }
@@ -65,21 +62,64 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
 
     public KvLayout Layout { get; }
 
-    public KvPool CreatePool(int pages, ulong epoch) => new CudaKvPool(_gpu, Layout, pages);
-
-    /// <param name="gpu">Has the kernels of <see cref="CudaModelLoader.KernelsOf"/>; taken over, also where this fails.</param>
-    public static CudaModelRunner Load(IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens)
+    public KvPool CreatePool(int pages, ulong epoch)
     {
-        CudaWeights? weights = null;
+        if (_ranks.Count == 1)
+        {
+            return new CudaKvPool(_gpu, Layout, pages);
+        }
+
+        var parts = new List<CudaKvPool>();
         try
         {
-            weights = CudaWeights.Load(gpu, config, checkpoint, kernels);
-            return new CudaModelRunner(gpu, model, layout, config, weights, kernels, maxBatchTokens);
+            foreach (var rank in _ranks)
+            {
+                parts.Add(new CudaKvPool(rank.Gpu, Layout.Shard(_ranks.Count), pages));
+            }
+
+            return new CudaShardedPool(Layout, pages, parts);
         }
         catch
         {
-            weights?.Dispose();
-            gpu.Dispose();
+            parts.ForEach(part => part.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>A model that is not divided.</summary>
+    public static CudaModelRunner Load(
+        IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens, ManyRowProducts many = ManyRowProducts.Own) =>
+        Load([gpu], [RankShare.Whole], model, layout, config, checkpoint, kernels, maxBatchTokens, many);
+
+    /// <param name="gpus">One for each share, with the kernels of <see cref="CudaModelLoader.KernelsOf"/>; taken over, also where this fails.</param>
+    public static CudaModelRunner Load(
+        IReadOnlyList<IGpu> gpus, IReadOnlyList<RankShare> shares, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens, ManyRowProducts many)
+    {
+        var ranks = new List<CudaRank>();
+        IReadOnlyList<ICollective?> parts = [null];
+        int taken = 0;
+        try
+        {
+            // Once: it may make parts of tensors known to the checkpoint.
+            config = config with { Names = config.Names.In(checkpoint, config) };
+            parts = gpus.Count == 1 ? parts : gpus[0].Join([.. gpus.Skip(1)]);
+            foreach (var share in shares)
+            {
+                taken++;
+                ranks.Add(new CudaRank(gpus[share.Rank], config, checkpoint, kernels, layout, share, parts[share.Rank], many, maxBatchTokens));
+            }
+
+            return new CudaModelRunner(model, layout, ranks, maxBatchTokens);
+        }
+        catch
+        {
+            ranks.ForEach(rank => rank.Dispose());
+            for (int rank = taken; rank < gpus.Count; rank++)
+            {
+                parts.ElementAtOrDefault(rank)?.Dispose();
+                gpus[rank].Dispose();
+            }
+
             throw;
         }
     }
@@ -94,7 +134,9 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         Begin(slices, pool, [], observer);
         if (wanted > 0)
         {
-            _gpu.Download(_logits, 0, (void*)_hostLogits.Value, (long)wanted * Model.VocabSize * sizeof(float));
+            long bytes = (long)wanted * Model.VocabSize * sizeof(float);
+            ReserveHostLogits(bytes);
+            _gpu.Download(_ranks[0].Logits.Whole, 0, (void*)_hostLogits.Value, bytes);
             _gpu.Wait();
             new ReadOnlySpan<float>((void*)_hostLogits.Value, logits.Length).CopyTo(logits);
         }
@@ -162,15 +204,14 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             Settle();
         }
 
+        _threads?.Dispose();
         DisposeMarks();
-        _graphs.Dispose();
         _sampler.Dispose();
-        _step.Dispose();
-        _inputs.Dispose();
-        _logits.Dispose();
         _hostLogits.Dispose();
-        _weights.Dispose();
-        _gpu.Dispose();
+        foreach (var rank in _ranks)
+        {
+            rank.Dispose();
+        }
     }
 
     private int Turn => (int)(_launched % _done.Length);
@@ -186,13 +227,16 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     /// <summary>Until nothing is under way. Never throws: who calls has another failure to tell, or nobody to tell it.</summary>
     private void Settle()
     {
-        try
+        foreach (var rank in _ranks)
         {
-            _gpu.Wait();
-        }
-        catch (Exception)
-        {
-            // A GPU whose work failed does nothing any more.
+            try
+            {
+                rank.Gpu.Wait();
+            }
+            catch (Exception)
+            {
+                // A GPU whose work failed does nothing any more.
+            }
         }
     }
 
@@ -204,12 +248,12 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         }
     }
 
-    /// <summary>Gives a step to the GPU, and the choice of tokens if there are choices.</summary>
+    /// <summary>Gives a step to the GPUs, and the choice of tokens if there are choices.</summary>
     private void Begin(ReadOnlySpan<StepSlice> slices, KvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
     {
-        if (pool is not CudaKvPool own)
+        if (_ranks.Count == 1 ? pool is not CudaKvPool : pool is not CudaShardedPool)
         {
-            throw new ArgumentException($"the pool is a {pool.GetType().Name}; this runner computes over a {nameof(CudaKvPool)}", nameof(pool));
+            throw new ArgumentException($"the pool is a {pool.GetType().Name}; this runner computes over a {(_ranks.Count == 1 ? nameof(CudaKvPool) : nameof(CudaShardedPool))}", nameof(pool));
         }
 
         bool decodes = observer is null;
@@ -218,87 +262,116 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             decodes &= slice.Count == 1 && slice.WantsLogits;
         }
 
-        if (decodes)
+        var bucket = StepBucket.For(slices.Length, _ranks[0].Inputs.UnitsOf(slices), _maxRows, samples: choices.Length > 0);
+        if (choices.Length > 0)
         {
-            Decode(slices, own, choices);
+            _sampler.Place(choices, Turn, decodes ? bucket.Rows : choices.Length);
+        }
+
+        if (_threads is null)
+        {
+            BeginRank(0, slices, (CudaKvPool)pool, decodes ? bucket : null, choices.Length, observer);
+            return;
+        }
+
+        var (all, sharded, chosen) = (slices.ToArray(), (CudaShardedPool)pool, choices.Length);
+        OnRanks(rank => BeginRank(rank, all, sharded.Part(rank), decodes ? bucket : null, chosen, observer));
+    }
+
+    /// <param name="decodes">The size of a step that is recorded; null for one that is not.</param>
+    private void BeginRank(int rank, ReadOnlySpan<StepSlice> slices, CudaKvPool pool, StepBucket? decodes, int choices, ILayerObserver? observer)
+    {
+        if (decodes is { } bucket)
+        {
+            Decode(rank, slices, pool, bucket);
         }
         else
         {
-            Compute(slices, own, choices, observer);
+            Compute(rank, slices, pool, choices, observer);
         }
     }
 
     /// <summary>One token of each sequence: by a recorded step of the next larger size.</summary>
-    private void Decode(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices)
+    private void Decode(int index, ReadOnlySpan<StepSlice> slices, CudaKvPool pool, StepBucket bucket)
     {
-        var bucket = StepBucket.For(slices.Length, _inputs.UnitsOf(slices), _maxRows, samples: choices.Length > 0);
-        _inputs.Place(slices, Turn, bucket.Rows, bucket.Units);
-        if (bucket.Samples)
-        {
-            _sampler.Place(choices, Turn, bucket.Rows);
-        }
-
-        _step.Reserve(bucket.Units);
-        int moved = ReserveLogits(bucket.Rows);
-        _graphs.Run(
+        var rank = _ranks[index];
+        rank.Inputs.Place(slices, Turn, bucket.Rows, bucket.Units);
+        rank.Step.Reserve(bucket.Units);
+        _ = rank.ReserveLogits(bucket.Rows);
+        rank.Graphs.Run(
             bucket,
-            ((nint)pool.PagePointer(0, 0), _inputs.Generation + _step.Generation + _sampler.Generation + moved),
+            ((nint)pool.PagePointer(0, 0), rank.Generation + (index == 0 ? _sampler.Generation : 0)),
             () =>
             {
-                _step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, _logits, _sampler.Tokens, layerDone: null);
-                if (bucket.Samples)
-                {
-                    _sampler.Launch(_logits, bucket.Rows);
-                }
+                rank.Step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, rank.Logits, TokensOf(index), layerDone: null);
+                Choose(index, bucket.Samples ? bucket.Rows : 0);
             });
     }
 
-    private void Compute(ReadOnlySpan<StepSlice> slices, CudaKvPool pool, ReadOnlySpan<TokenChoice> choices, ILayerObserver? observer)
+    private void Compute(int index, ReadOnlySpan<StepSlice> slices, CudaKvPool pool, int choices, ILayerObserver? observer)
     {
-        _inputs.Place(slices, Turn);
-        _step.Reserve(_inputs.Units);
-        _ = ReserveLogits(_inputs.LogitRows);
+        var rank = _ranks[index];
+        rank.Inputs.Place(slices, Turn);
+        rank.Step.Reserve(rank.Inputs.Units);
+        _ = rank.ReserveLogits(rank.Inputs.LogitRows);
         Action<int>? layerDone = observer is null ? null : layer =>
         {
-            // Given to the GPU, not yet computed: who is told loads the pages by way of a staging area, which waits for the mark.
+            // Given to the GPU, not yet computed: who is told loads the pages by way of a staging area, which waits for the mark of each rank.
             pool.LayerWritten(layer);
-            observer.LayerDone(layer);
+            _threads?.Meet();
+            if (index == 0)
+            {
+                observer.LayerDone(layer);
+            }
         };
-        _step.Launch(pool, _inputs.Rows, _inputs.DecodeRows, _inputs.LogitRows, _inputs.Units, _logits, _sampler.Tokens, layerDone);
-        if (choices.Length > 0)
+        rank.Step.Launch(pool, rank.Inputs.Rows, rank.Inputs.DecodeRows, rank.Inputs.LogitRows, rank.Inputs.Units, rank.Logits, TokensOf(index), layerDone);
+        Choose(index, choices);
+    }
+
+    /// <summary>The first rank chooses tokens; the others get them, for a step that goes on with them.</summary>
+    private void Choose(int index, int rows)
+    {
+        if (rows > 0)
         {
-            _sampler.Place(choices, Turn, choices.Length);
-            _sampler.Launch(_logits, choices.Length);
+            if (index == 0)
+            {
+                _sampler.Launch(_ranks[0].Logits.Whole, rows);
+            }
+
+            _ranks[index].Collective?.Broadcast(TokensOf(index).Value, (long)rows * sizeof(int));
         }
     }
 
-    /// <returns>Grows with each move.</returns>
-    private int ReserveLogits(int rows)
+    private IGpuMemory TokensOf(int index) => index == 0 ? _sampler.Tokens : _ranks[index].Logits.Tokens!;
+
+    private void OnRanks(Action<int> body)
     {
-        if (rows > _logitRows)
+        if (_threads is null)
         {
-            _gpu.Wait();
-            var (device, host) = AllocateLogits(rows);
-            _logits.Dispose();
+            body(0);
+        }
+        else
+        {
+            _threads.Run(body);
+        }
+    }
+
+    /// <summary>What one rank has not been given the others wait for in vain.</summary>
+    private void Abort()
+    {
+        foreach (var rank in _ranks)
+        {
+            rank.Collective?.Abort();
+        }
+    }
+
+    private void ReserveHostLogits(long bytes)
+    {
+        if (bytes > _hostLogits.Bytes)
+        {
+            var larger = _gpu.AllocatePinned(bytes);
             _hostLogits.Dispose();
-            (_logits, _hostLogits, _logitRows) = (device, host, rows);
-        }
-
-        return _logitRows;
-    }
-
-    private (IGpuMemory Device, IGpuMemory Host) AllocateLogits(int rows)
-    {
-        long bytes = (long)rows * Model.VocabSize * sizeof(float);
-        var device = _gpu.Allocate(bytes);
-        try
-        {
-            return (device, _gpu.AllocatePinned(bytes));
-        }
-        catch
-        {
-            device.Dispose();
-            throw;
+            _hostLogits = larger;
         }
     }
 }

@@ -1,11 +1,12 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
-/// Products with weight matrices. Of the kernels, which sum in one order, the fastest for a number of rows is taken: its choice changes no bit. Owns the memory in which wide products
-/// of few blocks leave their chains.
+/// Products with weight matrices. Of the kernels, which sum in one order, the fastest for a number of rows is taken: its choice changes no bit, unless a library is told to multiply many rows.
+/// Owns the memory in which wide products of few blocks leave their chains.
 /// </summary>
 internal sealed class CudaProducts : IDisposable
 {
@@ -14,13 +15,25 @@ internal sealed class CudaProducts : IDisposable
 
     private readonly IGpu _gpu;
     private readonly StepKernels _kernels;
+    private readonly ComputeType _compute;
     private readonly IGpuMemory? _chains;
+    private readonly ILibraryProducts? _library;
 
-    public CudaProducts(IGpu gpu, StepKernels kernels, DecoderConfig config, int maxRows)
+    /// <param name="many">What multiplies more rows than few.</param>
+    public CudaProducts(IGpu gpu, StepKernels kernels, DecoderConfig config, ComputeType compute, ManyRowProducts many, int maxRows)
     {
-        (_gpu, _kernels) = (gpu, kernels);
+        (_gpu, _kernels, _compute) = (gpu, kernels, compute);
         long bytes = ChainBytes(config, maxRows, gpu.Multiprocessors);
         _chains = bytes > 0 ? gpu.Allocate(bytes) : null;
+        try
+        {
+            _library = many == ManyRowProducts.CublasLt ? gpu.CreateLibraryProducts() : null;
+        }
+        catch
+        {
+            _chains?.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Bytes for the chains of a model's products.</summary>
@@ -51,6 +64,12 @@ internal sealed class CudaProducts : IDisposable
             return;
         }
 
+        if (_library is not null && ShapeOf(matrix, floats) is { } shape)
+        {
+            _library.Multiply(shape, new ProductOperands(outputs.Value, inputs.Value, matrix.Weights.Value, matrix.Bias?.Value ?? 0), rows);
+            return;
+        }
+
         int blocks = WideBlocks(rows, matrix.Outputs);
         bool narrow = TileRows(rows) == 64;
         if (!IsSplit(rows, matrix.Outputs, _gpu.Multiprocessors))
@@ -65,7 +84,38 @@ internal sealed class CudaProducts : IDisposable
             KernelArgument.Pointer(outputs), KernelArgument.Pointer(_chains), KernelArgument.Pointer(matrix.Bias), rows, matrix.Outputs);
     }
 
-    public void Dispose() => _chains?.Dispose();
+    /// <summary>Lets the library find its algorithms for a matrix, if there is one; overwrites the outputs.</summary>
+    public void Tune(CudaMatrix matrix, IGpuMemory inputs, IGpuMemory outputs, bool floats, int maxRows)
+    {
+        if (_library is null || ShapeOf(matrix, floats) is not { } shape)
+        {
+            return;
+        }
+
+        var rows = new List<int>();
+        for (int count = 2 * FewRows; count < maxRows; count *= 2)
+        {
+            rows.Add(count);
+        }
+
+        if (maxRows > FewRows)
+        {
+            rows.Add(maxRows);
+        }
+
+        _library.Tune(shape, new ProductOperands(outputs.Value, inputs.Value, matrix.Weights.Value, matrix.Bias?.Value ?? 0), rows);
+    }
+
+    public void Dispose()
+    {
+        _chains?.Dispose();
+        _library?.Dispose();
+    }
+
+    /// <summary>Null for what the library has not: weights of 8 bits, and outputs in another type than the bias.</summary>
+    private ProductShape? ShapeOf(CudaMatrix matrix, bool floats) => matrix.Scales is not null || (floats && matrix.Bias is not null)
+        ? null
+        : new ProductShape(matrix.Outputs, matrix.Inputs, _compute, floats, matrix.Bias is not null);
 
     private static int Blocks(int count, int each) => (count + each - 1) / each;
 

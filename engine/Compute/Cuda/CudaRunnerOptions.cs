@@ -1,3 +1,4 @@
+using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
@@ -23,6 +24,12 @@ internal sealed record CudaRunnerOptions
     /// <summary>Auto (16 bits: f16 where the folder has it, else bf16), bf16, int8 or fp8; not f32.</summary>
     public WeightFormat Weights { get; init; }
 
-    /// <summary>Bytes of the KV pool that will be made, so that all of what is needed can be told before the first of it is loaded.</summary>
+    /// <summary>GPUs that the model is divided among.</summary>
+    public int TensorParallel { get; init; } = 1;
+
+    /// <summary>What multiplies many rows with weights.</summary>
+    public ManyRowProducts ManyRows { get; init; }
+
+    /// <summary>Bytes of the KV pool that will be made, on all GPUs together, so that all of what is needed can be told before the first of it is loaded.</summary>
     public long KvMemoryBytes { get; init; }
 }

@@ -33,6 +33,9 @@ internal sealed class CudaStep : IDisposable
     private readonly List<IGpuMemory> _angles = [];
     private readonly int _kvElementBytes;
 
+    /// <summary>Null for a model that is not divided among GPUs: what these compute of a sum is added up by all.</summary>
+    private readonly ICollective? _collective;
+
     // [rows, hidden] f32: the residual stream, and what half a block adds to it. The rest is of the compute type.
     private readonly IGpuMemory _residual, _delta;
     private readonly IGpuMemory _normed, _qkv, _queries, _attended;
@@ -44,9 +47,9 @@ internal sealed class CudaStep : IDisposable
     private IGpuMemory _sums, _extremes;
     private int _units;
 
-    public CudaStep(IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, int maxRows)
+    public CudaStep(IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, ICollective? collective, ManyRowProducts many, int maxRows)
     {
-        (_gpu, _config, _weights, _inputs, _kvElementBytes) = (gpu, config, weights, inputs, kvElementBytes);
+        (_gpu, _config, _weights, _inputs, _kvElementBytes, _collective) = (gpu, config, weights, inputs, kvElementBytes, collective);
         try
         {
             _kernels = new StepKernels(gpu, names, CudaWeights.ExpertsOf(config));
@@ -63,7 +66,7 @@ internal sealed class CudaStep : IDisposable
             _qkv = Keep(maxRows, (config.QuerySize + 2 * config.KvSize) * ElementBytes);
             _queries = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
             _attended = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
-            _products = new CudaProducts(gpu, _kernels, config, maxRows);
+            _products = new CudaProducts(gpu, _kernels, config, names.Compute, many, maxRows);
             _feedForward = new CudaFeedForward(gpu, config, _kernels, _products, weights.RouterParts, maxRows);
             _units = maxRows;
             (_sums, _extremes) = AllocateUnits(maxRows);
@@ -99,7 +102,7 @@ internal sealed class CudaStep : IDisposable
     /// <param name="units">At least those that were placed; those behind are padding.</param>
     /// <param name="layerDone">Called after the launches that put a layer's KV into the pool, or null.</param>
     /// <param name="chosen">The tokens that the step before chose.</param>
-    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, IGpuMemory logits, IGpuMemory chosen, Action<int>? layerDone)
+    public void Launch(KvPool pool, int rows, int decodeRows, int logitRows, int units, LogitMemory logits, IGpuMemory chosen, Action<int>? layerDone)
     {
         _gpu.Call(
             _kernels.Embed, new Extent(rows, Blocks(_config.Hidden)),
@@ -119,16 +122,26 @@ internal sealed class CudaStep : IDisposable
             _products.Multiply(block.Qkv, _normed, _qkv, floats: false, rows);
             Attend(pool, layer, rows, decodeRows, units, layerDone);
             _products.Multiply(block.AttentionOutput, _attended, _delta, floats: true, rows);
+            _collective?.Sum(_delta.Value, (long)rows * _config.Hidden);
             Norm(true, block.PostAttentionNorm, block.FeedForwardNorm, rows);
             _feedForward.Launch(block, _config.Blocks[layer].Experts, _normed, _delta, rows, _inputs.Slots);
+            _collective?.Sum(_delta.Value, (long)rows * _config.Hidden);
         }
 
         Norm(true, _weights.Blocks[^1].PostFeedForwardNorm, _weights.FinalNorm, logitRows, _inputs.LogitRowMap);
-        _products.Multiply(_weights.Output, _normed, logits, floats: true, logitRows);
+        _products.Multiply(_weights.Output, _normed, logits.Part ?? logits.Whole, floats: true, logitRows);
+        if (logits.Part is { } part && logitRows > 0)
+        {
+            _gpu.Call(
+                _kernels.PlaceColumns, new Extent(logitRows, Blocks(_config.VocabSize)),
+                KernelArgument.Pointer(logits.Whole), KernelArgument.Pointer(part), _weights.FirstOutput, _weights.Output.Outputs, _config.VocabSize);
+            _collective!.Sum(logits.Whole.Value, (long)logitRows * _config.VocabSize);
+        }
+
         if (_config.LogitSoftCap is { } cap)
         {
             nint count = (nint)logitRows * _config.VocabSize;
-            _gpu.Call(_kernels.SoftCap, new Extent((int)((count + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads)), KernelArgument.Pointer(logits), cap, count);
+            _gpu.Call(_kernels.SoftCap, new Extent((int)((count + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads)), KernelArgument.Pointer(logits.Whole), cap, count);
         }
     }
 
@@ -140,6 +153,18 @@ internal sealed class CudaStep : IDisposable
         _products?.Dispose();
         _sums?.Dispose();
         _extremes?.Dispose();
+    }
+
+    /// <summary>What is found out once and for all. Blocks have matrices of the same sizes; logits are of few rows in most steps, and their memory grows with them.</summary>
+    public void Tune(int maxRows)
+    {
+        var block = _weights.Blocks[0];
+        // The first sums make the ways between GPUs, which may not happen while a step is recorded.
+        _collective?.Sum(_delta.Value, _config.Hidden);
+        _collective?.Sum(_delta.Value, (long)maxRows * _config.Hidden);
+        _products.Tune(block.Qkv, _normed, _qkv, floats: false, maxRows);
+        _products.Tune(block.AttentionOutput, _attended, _delta, floats: true, maxRows);
+        _feedForward.Tune(block, _normed, _delta, maxRows);
     }
 
     private static int Blocks(int elements) => (elements + StepKernels.ElementThreads - 1) / StepKernels.ElementThreads;

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cpu;
+using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 
@@ -37,12 +38,13 @@ internal sealed unsafe class CudaWeights : IDisposable
     private readonly IGpu _gpu;
     private readonly Checkpoint _checkpoint;
     private readonly ModelKernels _kernels;
+    private readonly RankShare _share;
     private readonly IGpuMemory _staging;
     private readonly List<IGpuMemory> _memory = [];
 
-    private CudaWeights(IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels)
+    private CudaWeights(IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, RankShare share)
     {
-        (_gpu, _checkpoint, _kernels) = (gpu, checkpoint, kernels);
+        (_gpu, _checkpoint, _kernels, _share) = (gpu, checkpoint, kernels, share);
         // A row passes whole.
         int widest = Math.Max(config.Hidden, Math.Max(config.Blocks.Max(block => WidthOf(config, block)), config.Heads * config.HeadStride));
         _staging = Keep(gpu.AllocatePinned(Math.Max(StagingBytes, 8L * widest)));
@@ -54,7 +56,9 @@ internal sealed unsafe class CudaWeights : IDisposable
             RouterParts = RouterPartsOf(config, checkpoint, kernels.Compute);
             Blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => Block(config, config.Blocks[layer], names.Block(layer)))];
             FinalNorm = Norm(names.FinalNorm, config.Hidden, config);
-            Output = config.TiedEmbeddings ? Embedding : Matrix([Part("", names.Output, config.VocabSize, config.Hidden, bias: false)], InputPlaces.Whole(config.Hidden));
+            (FirstOutput, int outputs) = share.IsWhole ? (0, config.VocabSize) : share.OfVocabulary(config);
+            var output = Part("", config.TiedEmbeddings ? names.Embedding : names.Output, config.VocabSize, config.Hidden, bias: false);
+            Output = config.TiedEmbeddings && share.IsWhole ? Embedding : Matrix([output with { Weights = output.Weights.PartOfRows(FirstOutput, outputs), Rows = outputs }], InputPlaces.Whole(config.Hidden));
             _memory.Remove(_staging);
             _staging.Dispose();
         }
@@ -76,12 +80,17 @@ internal sealed unsafe class CudaWeights : IDisposable
 
     public IGpuMemory FinalNorm { get; }
 
-    /// <summary><see cref="Embedding"/> itself where the two are tied.</summary>
+    /// <summary><see cref="Embedding"/> itself where the two are tied and the model is not divided; of a rank its part of the vocabulary.</summary>
     public CudaMatrix Output { get; }
 
+    /// <summary>The first token of that part.</summary>
+    public int FirstOutput { get; }
+
+    /// <param name="config">Of the whole model.</param>
+    /// <param name="share">What of it is loaded: heads, inner elements and outputs; norms, routers and embeddings are everyone's.</param>
     /// <exception cref="ModelLoadException">A tensor is missing, has the wrong shape or type, or elements that are not finite.</exception>
-    public static CudaWeights Load(IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels) =>
-        new(gpu, config with { Names = config.Names.In(checkpoint, config) }, checkpoint, kernels);
+    public static CudaWeights Load(IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, RankShare share) =>
+        new(gpu, config with { Names = config.Names.In(checkpoint, config) }, checkpoint, kernels, share);
 
     /// <summary>The kernels read vectors of 8.</summary>
     public static int Padded(int width) => (width + 7) / 8 * 8;
@@ -114,10 +123,10 @@ internal sealed unsafe class CudaWeights : IDisposable
         var (router, gateUp, down) = description.Experts is { } experts ? ExpertMatrices(config, experts, block) : DenseMatrices(config, block);
         return new CudaBlock(
             Norm(block + names.AttentionNorm, config.Hidden, config),
-            Matrix(Parts(block, names.Qkv, [config.QuerySize, config.KvSize, config.KvSize], config.Hidden, config.QkvBias), whole),
+            Matrix(Parts(block, names.Qkv, [config.QuerySize, config.KvSize, config.KvSize], config.Hidden, config.QkvBias).Select(part => OfOutputs(part, config.HeadDim)), whole),
             NormIf(config.QueryKeyNorm, names.QueryNorm, config.HeadDim),
             NormIf(config.QueryKeyNorm, names.KeyNorm, config.HeadDim),
-            Matrix([Part(block, names.AttentionOutput, config.Hidden, config.QuerySize, config.OutputBias)], new InputPlaces(config.Heads, config.HeadDim, config.HeadStride)),
+            Matrix([OfInputs(Part(block, names.AttentionOutput, config.Hidden, config.QuerySize, config.OutputBias), config.HeadDim)], new InputPlaces(_share.Of(config).Heads, config.HeadDim, config.HeadStride)),
             NormIf(config.PostNorms, names.PostAttentionNorm, config.Hidden),
             Norm(block + names.FeedForwardNorm, config.Hidden, config),
             router,
@@ -128,30 +137,51 @@ internal sealed unsafe class CudaWeights : IDisposable
 
     private (CudaMatrix? Router, CudaMatrix GateUp, CudaMatrix Down) DenseMatrices(DecoderConfig config, string block)
     {
-        int width = config.FeedForward;
-        var gateUp = Parts(block, config.Names.GateUp, [width, width], config.Hidden, config.FeedForwardBias).Select(part => part with { Rows = Padded(width) });
-        return (null, Matrix([.. gateUp], InputPlaces.Whole(config.Hidden)), Matrix([Part(block, config.Names.Down, config.Hidden, width, config.FeedForwardBias)], InputPlaces.Whole(width)));
+        int width = config.FeedForward, own = _share.Of(width, _share.Unit).Count;
+        var gateUp = Parts(block, config.Names.GateUp, [width, width], config.Hidden, config.FeedForwardBias).Select(OfInner);
+        return (null, Matrix(gateUp, InputPlaces.Whole(config.Hidden)), Matrix([OfInputs(Part(block, config.Names.Down, config.Hidden, width, config.FeedForwardBias), _share.Unit)], InputPlaces.Whole(own)));
     }
 
     private (CudaMatrix? Router, CudaMatrix GateUp, CudaMatrix Down) ExpertMatrices(DecoderConfig config, ExpertsConfig experts, string block)
     {
         var names = config.Names;
-        int width = experts.FeedForward;
+        int width = experts.FeedForward, own = _share.Of(width, _share.Unit).Count;
         var router = Part(block, names.Router, experts.Count, config.Hidden, bias: false);
         var gateUps = new List<MatrixPart>();
         var downs = new List<MatrixPart>();
         for (int expert = 0; expert < experts.Count; expert++)
         {
             string prefix = $"{block}{names.Experts}{expert}";
-            gateUps.AddRange(Parts(prefix, names.ExpertGateUp, [width, width], config.Hidden, bias: false).Select(part => part with { Rows = Padded(width) }));
-            downs.Add(Part(prefix, names.ExpertDown, config.Hidden, width, bias: false));
+            gateUps.AddRange(Parts(prefix, names.ExpertGateUp, [width, width], config.Hidden, bias: false).Select(OfInner));
+            downs.Add(OfInputs(Part(prefix, names.ExpertDown, config.Hidden, width, bias: false), _share.Unit));
         }
 
         var whole = InputPlaces.Whole(config.Hidden);
         return (
             Matrix(RouterParts == 1 ? [router] : [router, router with { Remainder = true }], whole, StoredWeights.Computed),
-            Matrix(gateUps, whole) with { Outputs = 2 * Padded(width) },
-            Matrix(downs, InputPlaces.Whole(width)) with { Outputs = config.Hidden });
+            Matrix(gateUps, whole) with { Outputs = 2 * Padded(own) },
+            Matrix(downs, InputPlaces.Whole(own)) with { Outputs = config.Hidden });
+    }
+
+    /// <summary>The rank's outputs of a projection, in whole units.</summary>
+    private MatrixPart OfOutputs(MatrixPart part, int unit)
+    {
+        var (first, count) = _share.Of(part.Weights.Rows, unit);
+        return _share.IsWhole ? part : new MatrixPart(part.Weights.PartOfRows(first, count), part.Bias?.PartOfColumns(first, count), count);
+    }
+
+    /// <summary>The rank's inner elements of a gate or of an up, padded.</summary>
+    private MatrixPart OfInner(MatrixPart part)
+    {
+        part = OfOutputs(part, _share.Unit);
+        return part with { Rows = Padded(part.Rows) };
+    }
+
+    /// <summary>The rank's inputs of a projection, in whole units: products are summed over the ranks, and the first one's have the bias.</summary>
+    private MatrixPart OfInputs(MatrixPart part, int unit)
+    {
+        var (first, count) = _share.Of(part.Weights.Columns, unit);
+        return _share.IsWhole ? part : part with { Weights = part.Weights.PartOfColumns(first, count), Bias = _share.Rank == 0 ? part.Bias : null };
     }
 
     /// <summary>Projections that stand one below the other, in a tensor each or in one for all.</summary>

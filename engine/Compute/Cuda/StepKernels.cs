@@ -30,6 +30,7 @@ internal sealed class StepKernels
         PrefillAttention = Get(names.PrefillAttention, PrefillWarps * Warp, unitBytes);
         Activate = Get(names.Activate, ElementThreads, 0);
         SoftCap = Get(ModelKernels.SoftCap, ElementThreads, 0);
+        PlaceColumns = Get(ModelKernels.PlaceColumns, ElementThreads, 0);
         AddChains = new(Get(names.AddChains(false), ElementThreads, 0), Get(names.AddChains(true), ElementThreads, 0));
         Products = new ProductKernels(gpu, names, names.Weights);
         ExactProducts = names.Experts && names.Weights != StoredWeights.Computed ? new ProductKernels(gpu, names, StoredWeights.Computed) : Products;
@@ -56,6 +57,8 @@ internal sealed class StepKernels
     public Kernel Activate { get; }
 
     public Kernel SoftCap { get; }
+
+    public Kernel PlaceColumns { get; }
 
     /// <summary>Products of the chains that blocks left.</summary>
     public ProductKernel AddChains { get; }

@@ -53,6 +53,10 @@ internal sealed unsafe class PacedGpu(TimeProvider time, TimeSpan step) : IGpu
     {
     }
 
+    public ILibraryProducts CreateLibraryProducts() => throw new NotSupportedException();
+
+    public IReadOnlyList<ICollective> Join(IReadOnlyList<IGpu> others) => throw new NotSupportedException();
+
     public IGpuCopies CreateCopies() => throw new NotSupportedException();
 
     public IGpuMark CreateMark() => new Mark();

@@ -30,7 +30,7 @@ internal enum StoredWeights
 internal sealed record ModelKernels(
     ComputeType Compute, KvDataType Kv, int HeadStride, int Group, bool GatedByGelu, StoredWeights Weights = StoredWeights.Computed, bool Experts = false)
 {
-    public const string RopeAngles = "rope_angles", SoftCap = "soft_cap", AdjustScores = "adjust_scores", SampleTokens = "sample_tokens",
+    public const string RopeAngles = "rope_angles", SoftCap = "soft_cap", PlaceColumns = "place_columns", AdjustScores = "adjust_scores", SampleTokens = "sample_tokens",
         RouteExperts = "route_experts", SortSlots = "sort_slots", MixExperts = "mix_experts";
 
     private string T => Compute == ComputeType.BFloat16 ? "bf16" : "f16";
@@ -60,7 +60,7 @@ internal sealed record ModelKernels(
     /// <summary>All of them.</summary>
     public IReadOnlyList<string> Names =>
     [
-        Embed, NormFirst, RopeAngles, RopeKv, PagedDecode, CombineUnits, PrefillAttention, Activate, SoftCap, AdjustScores, SampleTokens,
+        Embed, NormFirst, RopeAngles, RopeKv, PagedDecode, CombineUnits, PrefillAttention, Activate, SoftCap, PlaceColumns, AdjustScores, SampleTokens,
         .. StoredAs.SelectMany(Products),
         .. from output in (bool[])[false, true] select AddChains(output),
         .. Experts ? (string[])[RouteExperts, SortSlots, MixExperts] : [],

@@ -10,19 +10,20 @@ internal sealed unsafe class CudaGpu : IGpu
     private readonly GpuStream _stream;
     private readonly GpuModule _module;
     private readonly CompiledKernels _kernels;
+    private readonly CudaSetup _setup;
 
-    private CudaGpu(GpuDevice device, GpuStream stream, GpuModule module, CompiledKernels kernels) =>
-        (_device, _stream, _module, _kernels) = (device, stream, module, kernels);
+    private CudaGpu(GpuDevice device, GpuStream stream, GpuModule module, CompiledKernels kernels, CudaSetup setup) =>
+        (_device, _stream, _module, _kernels, _setup) = (device, stream, module, kernels, setup);
 
     /// <param name="device">Taken over, also where this fails.</param>
-    public static CudaGpu Load(GpuDevice device, KernelCache cache, ModelKernels kernels)
+    public static CudaGpu Load(GpuDevice device, KernelCache cache, ModelKernels kernels, CudaSetup setup)
     {
         GpuStream? stream = null;
         try
         {
             var compiled = cache.Get(KernelSources.BuiltIn(), kernels.Names, ModelKernels.Options(device.Description.Architecture));
             stream = device.CreateStream();
-            return new CudaGpu(device, stream, device.LoadModule(compiled.Image), compiled);
+            return new CudaGpu(device, stream, device.LoadModule(compiled.Image), compiled, setup);
         }
         catch
         {
@@ -42,10 +43,11 @@ internal sealed unsafe class CudaGpu : IGpu
     /// <exception cref="KernelCompilationException">The kernels do not compile for the device.</exception>
     public static CudaGpu Open(int ordinal, IReadOnlyList<string> libraries, ModelKernels kernels, Func<string, string?> environment)
     {
-        CudaLibraries.Load(new LibraryFinder("/", environment), libraries, [WantedLibrary.Driver, WantedLibrary.Nvrtc]);
+        var setup = new CudaSetup(libraries, environment);
+        setup.Load(WantedLibrary.Driver, WantedLibrary.Nvrtc);
         var device = GpuDevice.Open(ordinal);
         var cache = new KernelCache(KernelCache.DefaultFolder(environment), new NvrtcCompiler(), $"{device.Description.DriverVersion}");
-        return Load(device, cache, kernels);
+        return Load(device, cache, kernels, setup);
     }
 
     public (long Free, long Total) MemoryInfo() => _device.MemoryInfo();
@@ -67,6 +69,19 @@ internal sealed unsafe class CudaGpu : IGpu
 
     public void Clear(IGpuMemory memory) => _device.Clear(_stream, (GpuMemory)memory);
 
+    public ILibraryProducts CreateLibraryProducts()
+    {
+        _setup.Load(WantedLibrary.CublasLt);
+        var machine = $"{_device.Description.Name} {_device.Description.Architecture} driver {_device.Description.DriverVersion} cuBLASLt {CublasLt.cublasLtGetVersion()}";
+        return new CublasLtProducts(_device, _stream, new AlgorithmCache(AlgorithmCache.DefaultFolder(_setup.Environment), machine));
+    }
+
+    public IReadOnlyList<ICollective> Join(IReadOnlyList<IGpu> others)
+    {
+        _setup.Load(WantedLibrary.Nccl);
+        return NcclCollective.Join([(_device, _stream), .. others.Cast<CudaGpu>().Select(gpu => (gpu._device, gpu._stream))]);
+    }
+
     public IGpuCopies CreateCopies() => new GpuCopies(_device, _device.CreateStream());
 
     public IGpuMark CreateMark() => _device.CreateEvent();
@@ -87,6 +102,15 @@ internal sealed unsafe class CudaGpu : IGpu
         _stream.Dispose();
         _device.Dispose();
     }
+}
+
+/// <summary>Where the libraries and caches of this machine are.</summary>
+/// <param name="Libraries">Folders in which libraries are looked for first.</param>
+/// <param name="Environment">As <see cref="System.Environment.GetEnvironmentVariable(string)"/>.</param>
+internal sealed record CudaSetup(IReadOnlyList<string> Libraries, Func<string, string?> Environment)
+{
+    /// <exception cref="CudaUnavailableException">One is missing.</exception>
+    public void Load(params WantedLibrary[] wanted) => CudaLibraries.Load(new LibraryFinder("/", Environment), Libraries, wanted);
 }
 
 /// <summary>Copies on a stream of their own, which it owns.</summary>

@@ -62,6 +62,9 @@ internal sealed unsafe class GpuDevice : IDisposable
 
     public void Dispose() => _context.Dispose();
 
+    /// <summary>For calls of this thread to libraries that work on the current device.</summary>
+    public void MakeCurrent() => _context.MakeCurrent();
+
     /// <summary>Bytes free and in all.</summary>
     public (long Free, long Total) MemoryInfo()
     {
@@ -84,7 +87,7 @@ internal sealed unsafe class GpuDevice : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bytes);
         _context.MakeCurrent();
-        CudaDriver.Check(CudaDriver.cuMemHostAlloc(out var address, (nuint)bytes, 0), $"{nameof(CudaDriver.cuMemHostAlloc)} of {bytes} bytes");
+        CudaDriver.Check(CudaDriver.cuMemHostAlloc(out var address, (nuint)bytes, CudaDriver.PortableHostMemory), $"{nameof(CudaDriver.cuMemHostAlloc)} of {bytes} bytes");
         return new PinnedMemory(_context, address, bytes);
     }
 

@@ -65,6 +65,16 @@ internal unsafe interface IGpu : IDisposable
     /// <summary>Fills with zeros.</summary>
     void Clear(IGpuMemory memory);
 
+    /// <summary>Products by the device maker's library, in the order of this GPU's stream. Dispose of it before the GPU.</summary>
+    /// <exception cref="Native.CudaUnavailableException">The library is not there.</exception>
+    ILibraryProducts CreateLibraryProducts();
+
+    /// <summary>Joins this GPU, as the first rank, and others of its kind to a group. Dispose of the parts before the GPUs.</summary>
+    /// <returns>Each GPU's part, this one's first.</returns>
+    /// <exception cref="Native.CudaUnavailableException">A library is missing.</exception>
+    /// <exception cref="Native.CudaException">They cannot be joined.</exception>
+    IReadOnlyList<ICollective> Join(IReadOnlyList<IGpu> others);
+
     /// <summary>A stream of its own for copies beside this one's work; its caller may be another thread than this one's. Dispose of it before the GPU.</summary>
     IGpuCopies CreateCopies();
 

@@ -67,6 +67,10 @@ internal static unsafe partial class CublasLt
     public static partial int cublasLtMatmulAlgoGetHeuristic(
         nint handle, nint description, nint a, nint b, nint c, nint d, nint preference, int wanted, MatmulHeuristic* results, out int found);
 
+    /// <summary>Whether an algorithm can do a product, and what workspace it takes.</summary>
+    [LibraryImport(Library)]
+    public static partial int cublasLtMatmulAlgoCheck(nint handle, nint description, nint a, nint b, nint c, nint d, MatmulAlgorithm* algorithm, out MatmulHeuristic result);
+
     [LibraryImport(Library)]
     public static partial int cublasLtMatmul(
         nint handle, nint description, void* alpha, nint a, nint aLayout, nint b, nint bLayout, void* beta, nint c, nint cLayout, nint d, nint dLayout,

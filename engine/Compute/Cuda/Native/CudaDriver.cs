@@ -21,6 +21,9 @@ internal static unsafe partial class CudaDriver
     /// <summary>CU_STREAM_NON_BLOCKING; CU_EVENT_DEFAULT; CU_STREAM_CAPTURE_MODE_THREAD_LOCAL.</summary>
     public const uint NonBlockingStream = 1, DefaultEvent = 0, CaptureThreadLocal = 1;
 
+    /// <summary>CU_MEMHOSTALLOC_PORTABLE: pinned for all GPUs.</summary>
+    public const uint PortableHostMemory = 1;
+
     // Errors.
     [LibraryImport(Library)]
     public static partial int cuGetErrorName(int code, out byte* name);

@@ -10,6 +10,8 @@ internal sealed record WantedLibrary(string Key, IReadOnlyList<string> FileNames
 
     public static WantedLibrary Nvrtc { get; } = new("nvrtc", ["libnvrtc.so.13", "libnvrtc.so.12"], "NVRTC of the CUDA toolkit, or of pip's nvidia-cuda-nvrtc");
 
+    public static WantedLibrary Nccl { get; } = new("nccl", ["libnccl.so.2"], "NCCL, which joins several GPUs, of NVIDIA's packages or of pip's nvidia-nccl");
+
     public static WantedLibrary CublasLt { get; } = new("cublasLt", ["libcublasLt.so.13", "libcublasLt.so.12"], "cuBLASLt of the CUDA toolkit, or of pip's nvidia-cublas");
 }
 

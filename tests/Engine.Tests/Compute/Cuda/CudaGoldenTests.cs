@@ -37,7 +37,7 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         Assert.NotEmpty(cases);
         using (var runner = CudaModels.Load(gpu, name, kv))
         {
-            var (pool, sequences) = CudaModels.Deal(gpu, runner, [.. cases.Select(golden => golden.Prompt)], Steps, random);
+            var (pool, sequences) = CudaModels.Deal(runner, [.. cases.Select(golden => golden.Prompt)], Steps, random);
             using (pool)
             {
                 PagedSequence.RunAtRandom(runner, pool, sequences, CudaModels.MaxBatchTokens, random);
@@ -73,7 +73,7 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
         var golden = GoldenModels.Cases("llama31-bf16").Cases.Where(golden => golden.Prompt.Length <= LongestPrompt).Take(4).ToArray();
         using var runner = CudaModels.Load(gpu, "llama31-bf16", weights: weights);
-        var (pool, sequences) = CudaModels.Deal(gpu, runner, [.. golden.Select(golden => golden.Prompt)], 1, new Random(4));
+        var (pool, sequences) = CudaModels.Deal(runner, [.. golden.Select(golden => golden.Prompt)], 1, new Random(4));
         using var _ = pool;
         PagedSequence.Step(runner, pool, [.. sequences.Select(sequence => (sequence, sequence.Left, true))]);
         var differences = new List<double>();
@@ -94,7 +94,7 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
         using var runner = CudaModels.Load(gpu, "llama31-bf16");
         int[][] prompts = [[1, 2, 3, 4, 5, 6, 7], [9, 8, 7], [20, 30, 40, 50, 60]];
-        var (pool, sequences) = CudaModels.Deal(gpu, runner, prompts, 4, new Random(2));
+        var (pool, sequences) = CudaModels.Deal(runner, prompts, 4, new Random(2));
         using var _ = pool;
         PagedSequence.RunAtRandom(runner, pool, sequences, CudaModels.MaxBatchTokens, new Random(3));
         float[] Decode(params int[] batch)
@@ -129,7 +129,7 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         int[] tokens = [.. Enumerable.Range(0, 23).Select(i => (i * 37 + 5) % vocab)];
         float[] After(params int[] cuts)
         {
-            var (pool, sequences) = CudaModels.Deal(gpu, runner, [tokens], 1, new Random(cuts.Length));
+            var (pool, sequences) = CudaModels.Deal(runner, [tokens], 1, new Random(cuts.Length));
             using (pool)
             {
                 foreach (int count in cuts)

@@ -13,7 +13,7 @@ internal static class CudaModels
 
     /// <param name="kv">Null: the compute type.</param>
     /// <param name="context">Null: the model's own.</param>
-    public static CudaModelRunner Load(IGpu gpu, string name, KvDataType? kv = null, int? context = null, WeightFormat weights = WeightFormat.Auto)
+    public static CudaModelRunner Load(IGpu gpu, string name, KvDataType? kv = null, int? context = null, WeightFormat weights = WeightFormat.Auto, ManyRowProducts many = ManyRowProducts.Own)
     {
         var folder = GoldenModels.Folder(name);
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
@@ -22,17 +22,23 @@ internal static class CudaModels
         var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv, weights);
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
-        return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens);
+        return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens, many);
     }
 
-    /// <summary>Sequences whose pages lie in random order in a pool of the GPU.</summary>
-    public static (CudaKvPool Pool, PagedSequence[] Sequences) Deal(IGpu gpu, CudaModelRunner runner, IReadOnlyList<int[]> prompts, int extraTokens, Random random)
+    /// <summary>Divided among several GPUs.</summary>
+    public static CudaModelRunner LoadRanks(IReadOnlyList<IGpu> gpus, string name, WeightFormat weights = WeightFormat.Auto) => CudaModelLoader.Load(
+        GoldenModels.Folder(name),
+        new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = MaxBatchTokens, MaxSequences = 8, TensorParallel = gpus.Count, Weights = weights, KvMemoryBytes = 1 << 16 },
+        (_, rank) => gpus[rank]);
+
+    /// <summary>Sequences whose pages lie in random order in a pool of the runner's.</summary>
+    public static (KvPool Pool, PagedSequence[] Sequences) Deal(CudaModelRunner runner, IReadOnlyList<int[]> prompts, int extraTokens, Random random)
     {
         int[] counts = [.. prompts.Select(prompt => (prompt.Length + extraTokens + PageTokens - 1) / PageTokens)];
         int[] pages = [.. Enumerable.Range(0, counts.Sum() + 1)];
         random.Shuffle(pages);
         var next = 0;
         var sequences = prompts.Select((prompt, i) => new PagedSequence(prompt, pages[next..(next += counts[i])])).ToArray();
-        return (new CudaKvPool(gpu, runner.Layout, pages.Length), sequences);
+        return (runner.CreatePool(pages.Length, epoch: 1), sequences);
     }
 }

@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
@@ -36,6 +38,9 @@ internal sealed unsafe class EmulatedGpu : IGpu
     public int Live => Volatile.Read(ref _live);
 
     public int Captures { get; private set; }
+
+    /// <summary>Products that a library was asked for.</summary>
+    public int LibraryProducts { get; private set; }
 
     public string Architecture => "emulated";
 
@@ -109,6 +114,18 @@ internal sealed unsafe class EmulatedGpu : IGpu
         // Left as it is: the emulation finds reads of what nobody has written.
     }
 
+    public ILibraryProducts CreateLibraryProducts()
+    {
+        Interlocked.Increment(ref _live);
+        return new Library(this);
+    }
+
+    public IReadOnlyList<ICollective> Join(IReadOnlyList<IGpu> others)
+    {
+        var group = new EmulatedGroup(others.Count + 1, Write);
+        return [.. others.Cast<EmulatedGpu>().Prepend(this).Select((gpu, rank) => new Collective(gpu, group, rank))];
+    }
+
     public IGpuCopies CreateCopies()
     {
         Interlocked.Increment(ref _live);
@@ -178,6 +195,19 @@ internal sealed unsafe class EmulatedGpu : IGpu
     {
     }
 
+    /// <summary>Now, or whenever what is being recorded is replayed.</summary>
+    private void Record(Action work)
+    {
+        if (_captured is { } captured)
+        {
+            captured.Add(work);
+        }
+        else
+        {
+            Give(work);
+        }
+    }
+
     private void Give(Action work)
     {
         if (!_lags)
@@ -233,6 +263,68 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
             LaunchNow(kernel, grid, block, sharedBytes, pointers);
         }
+    }
+
+    /// <summary>Sums from the last input to the first: right, and with other bits than the kernels.</summary>
+    private sealed class Library(EmulatedGpu gpu) : ILibraryProducts
+    {
+        public void Tune(ProductShape shape, ProductOperands operands, IReadOnlyList<int> rows)
+        {
+        }
+
+        public void Multiply(ProductShape shape, ProductOperands operands, int rows)
+        {
+            gpu.LibraryProducts++;
+            gpu.Record(() => Run(shape, operands, rows));
+        }
+
+        public void Dispose() => Interlocked.Decrement(ref gpu._live);
+
+        private void Run(ProductShape shape, ProductOperands operands, int rows)
+        {
+            float Read(nint from, long i) => shape.Compute == ComputeType.BFloat16
+                ? BitConverter.UInt32BitsToSingle((uint)((ushort*)from)[i] << 16)
+                : (float)BitConverter.UInt16BitsToHalf(((ushort*)from)[i]);
+            for (int row = 0; row < rows; row++)
+            {
+                for (int output = 0; output < shape.Outputs; output++)
+                {
+                    float sum = shape.Bias ? Read(operands.Bias, output) : 0;
+                    for (int input = shape.Inputs - 1; input >= 0; input--)
+                    {
+                        sum += Read(operands.Inputs, (long)row * shape.Inputs + input) * Read(operands.Weights, (long)output * shape.Inputs + input);
+                    }
+
+                    long at = (long)row * shape.Outputs + output;
+                    ushort rounded = shape.Compute == ComputeType.BFloat16 ? BFloat16.Round(sum) : BitConverter.HalfToUInt16Bits((Half)sum);
+                    lock (Turn)
+                    {
+                        gpu._write(operands.Outputs + (nint)(at * (shape.Floats ? 4 : 2)), shape.Floats ? &sum : &rounded, (nuint)(shape.Floats ? 4 : 2));
+                    }
+                }
+            }
+        }
+    }
+
+    private sealed class Collective : ICollective
+    {
+        private readonly EmulatedGpu _gpu;
+        private readonly EmulatedGroup _group;
+        private readonly int _rank;
+
+        public Collective(EmulatedGpu gpu, EmulatedGroup group, int rank)
+        {
+            (_gpu, _group, _rank) = (gpu, group, rank);
+            Interlocked.Increment(ref gpu._live);
+        }
+
+        public void Sum(nint values, long count) => _gpu.Record(() => _group.Sum(_rank, values, (int)count));
+
+        public void Broadcast(nint values, long bytes) => _gpu.Record(() => _group.Broadcast(_rank, values, (int)bytes));
+
+        public void Abort() => _group.Abort();
+
+        public void Dispose() => Interlocked.Decrement(ref _gpu._live);
     }
 
     private sealed class Mark(EmulatedGpu gpu) : IGpuMark

@@ -87,6 +87,18 @@ internal sealed unsafe class RecordingGpu : IGpu
         Log.Add("clear");
     }
 
+    public ILibraryProducts CreateLibraryProducts()
+    {
+        Count();
+        return new Library(this);
+    }
+
+    public IReadOnlyList<ICollective> Join(IReadOnlyList<IGpu> others)
+    {
+        Count();
+        return [.. others.Cast<RecordingGpu>().Prepend(this).Select(gpu => new Collective(gpu))];
+    }
+
     public IGpuCopies CreateCopies()
     {
         Count();
@@ -179,6 +191,51 @@ internal sealed unsafe class RecordingGpu : IGpu
         public void After(IGpuMark mark) => _gpu.Log.Add($"copies: after {((Mark)mark).Number}");
 
         public void Wait() => _gpu.Log.Add("copies: wait");
+
+        public void Dispose() => _gpu.Live--;
+    }
+
+    /// <summary>In the GPU's log: "tune" or "library", the outputs and inputs, and the rows.</summary>
+    private sealed class Library : ILibraryProducts
+    {
+        private readonly RecordingGpu _gpu;
+
+        public Library(RecordingGpu gpu) => (_gpu = gpu).Live++;
+
+        public void Tune(ProductShape shape, ProductOperands operands, IReadOnlyList<int> rows)
+        {
+            _gpu.Count();
+            _gpu.Log.Add($"tune {shape.Outputs}x{shape.Inputs} {string.Join(',', rows)}");
+        }
+
+        public void Multiply(ProductShape shape, ProductOperands operands, int rows)
+        {
+            _gpu.Count();
+            _gpu.Log.Add($"{(_gpu._capturing ? "+" : "")}library {shape.Outputs}x{shape.Inputs} {rows}");
+        }
+
+        public void Dispose() => _gpu.Live--;
+    }
+
+    private sealed class Collective : ICollective
+    {
+        private readonly RecordingGpu _gpu;
+
+        public Collective(RecordingGpu gpu) => (_gpu = gpu).Live++;
+
+        public void Sum(nint values, long count)
+        {
+            _gpu.Count();
+            _gpu.Log.Add($"{(_gpu._capturing ? "+" : "")}sum {count}");
+        }
+
+        public void Broadcast(nint values, long bytes)
+        {
+            _gpu.Count();
+            _gpu.Log.Add($"{(_gpu._capturing ? "+" : "")}broadcast {bytes}");
+        }
+
+        public void Abort() => _gpu.Log.Add("abort");
 
         public void Dispose() => _gpu.Live--;
     }
