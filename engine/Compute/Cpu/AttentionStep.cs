@@ -7,21 +7,25 @@ namespace ScriptedServe.Engine.Compute.Cpu;
 /// <summary>
 /// The part of a block between its projections: norms and rotates queries and keys, writes keys and values to their pages, and attends to the
 /// pages. Keys of every position stay in their page; a window only says which of them are read. Heads that are no whole vectors are padded with zeros on
-/// the way. Pages of 16-bit elements are widened, a run of tokens at a time, into memory of the worker's own before anything is computed with them.
+/// the way. What all rows of a large tile see is computed as matrix products (<see cref="AttentionTiles"/>), the rest row by row (<see cref="AttentionKernels"/>), to the same bits.
 /// </summary>
 internal sealed unsafe class AttentionStep : IDisposable
 {
-    /// <summary>Tokens widened at a time: few enough to stay in the first-level cache.</summary>
-    private const int WidenedTokens = 32;
+    private const int RunTokens = AttentionTiles.RunTokens;
+
+    /// <summary>Queries of a tile, and the memory for their scores, that more would not make faster: a page is read for all of them.</summary>
+    private const int MostQueries = 48, ScoreBytes = 16 << 20;
 
     private readonly DecoderConfig _config;
     private readonly StepRows _rows;
+    private readonly KvRuns _runs;
     private readonly WorkerTeam _team;
     private readonly KvLayout _layout;
     private readonly int _pageTokens;
     private readonly int _qkvStride;
     private readonly int _outputStride;
     private readonly int _scoreStride;
+    private readonly int _tileRows;
     private readonly bool _padsHeads;
     private readonly bool _convertsKv;
     private readonly bool _writesKv;
@@ -36,11 +40,14 @@ internal sealed unsafe class AttentionStep : IDisposable
     /// <summary>[rows, heads, headStride]; empty where heads need no padding and stay where they are.</summary>
     private readonly NativeBuffer _paddedQueries;
 
-    /// <summary>[threads, rows of a tile, heads of a group, headStride]; empty as <see cref="_paddedQueries"/>.</summary>
-    private readonly NativeBuffer _paddedOutputs;
+    /// <summary>[threads, rows of a tile, heads of a group, headStride]: sums of values. Rows of the outputs lie too far apart, and in the same places of a cache.</summary>
+    private readonly NativeBuffer _valueSums;
 
-    /// <summary>[threads, widened tokens, headStride]; empty where the pages hold f32.</summary>
-    private readonly NativeBuffer _widened;
+    /// <summary>[threads, PackedFloats]: the queries of a tile, as <see cref="AttentionTiles"/> reads them.</summary>
+    private readonly NativeBuffer _packedQueries;
+
+    /// <summary>[threads, headStride, RunTokens]: keys of a run.</summary>
+    private readonly NativeBuffer _columns;
 
     private readonly Action<int, int> _writeRow;
     private readonly Action<int, int> _attendTile;
@@ -62,18 +69,28 @@ internal sealed unsafe class AttentionStep : IDisposable
         _pageTokens = layout.PageTokens;
         _qkvStride = qkvStride;
         _outputStride = outputStride;
-        _scoreStride = DecoderStep.Padded(config.ContextLength);
+        _scoreStride = ScoreStride(config);
+        _tileRows = MaxTileRows(config);
         var ropes = config.Blocks.Select(block => block.Rope).Distinct().ToList();
         _tables = [.. ropes.Select(rope => new RopeTable(rope, maxRows))];
         _tableOfLayer = [.. config.Blocks.Select(block => _tables[ropes.IndexOf(block.Rope)])];
-        _scores = NativeBuffer.OfFloats((long)team.Threads * StepRows.TileRows * config.GroupSize * _scoreStride);
+        _scores = NativeBuffer.OfFloats((long)team.Threads * _tileRows * config.GroupSize * _scoreStride);
         _padsHeads = config.HeadStride != config.HeadDim;
         _paddedQueries = NativeBuffer.OfFloats(_padsHeads ? (long)maxRows * config.Heads * config.HeadStride : 0);
-        _paddedOutputs = NativeBuffer.OfFloats(_padsHeads ? (long)team.Threads * StepRows.TileRows * config.GroupSize * config.HeadStride : 0);
+        _valueSums = NativeBuffer.OfFloats((long)team.Threads * _tileRows * config.GroupSize * config.HeadStride);
         _convertsKv = layout.DataType != KvDataType.Float32;
-        _widened = NativeBuffer.OfFloats(_convertsKv ? (long)team.Threads * WidenedTokens * config.HeadStride : 0);
+        _runs = new KvRuns(rows, layout, team.Threads, _convertsKv);
+        _packedQueries = NativeBuffer.OfFloats((long)team.Threads * PackedFloats);
+        _columns = NativeBuffer.OfFloats((long)team.Threads * RunTokens * config.HeadStride);
         _writeRow = WriteRow;
         _attendTile = AttendTile;
+    }
+
+    /// <summary>Most rows that <see cref="StepRows"/> may put into a tile.</summary>
+    public static int MaxTileRows(DecoderConfig config)
+    {
+        int queries = Math.Min(MostQueries, ScoreBytes / sizeof(float) / ScoreStride(config));
+        return Math.Max(StepRows.LeastTileRows, queries / config.GroupSize / StepRows.LeastTileRows * StepRows.LeastTileRows);
     }
 
     /// <summary>Fills the rotations of a row for all blocks.</summary>
@@ -117,13 +134,17 @@ internal sealed unsafe class AttentionStep : IDisposable
     {
         _scores.Dispose();
         _paddedQueries.Dispose();
-        _paddedOutputs.Dispose();
-        _widened.Dispose();
+        _valueSums.Dispose();
+        _runs.Dispose();
+        _packedQueries.Dispose();
+        _columns.Dispose();
         foreach (var table in _tables)
         {
             table.Dispose();
         }
     }
+
+    private int PackedFloats => (_tileRows * _config.GroupSize + AttentionTiles.TileQueries - 1) / AttentionTiles.TileQueries * AttentionTiles.TileQueries * _config.HeadStride;
 
     /// <summary>[heads, headStride] of a row.</summary>
     private float* Queries(int row) =>
@@ -158,7 +179,7 @@ internal sealed unsafe class AttentionStep : IDisposable
             byte* value = valuePlane + slot;
             if (_convertsKv)
             {
-                float* placed = Widened(worker);
+                float* placed = _runs.Memory(worker);
                 PlaceHead(row, keys + head * headDim, _weights.KeyNorm, placed);
                 KvElements.Narrow(_layout.DataType, placed, key, headStride);
                 CopyPadded(values + head * headDim, placed);
@@ -202,8 +223,8 @@ internal sealed unsafe class AttentionStep : IDisposable
     }
 
     /// <summary>
-    /// Attention of a tile's rows for the query heads that share one key/value head, page by page: all of them take turns on a page while it is in
-    /// the first-level cache. What a row sees of a page is a run of its own, and how runs are cut changes no bits. Item: tile * kvHeads + kvHead.
+    /// Attention of a tile's rows for the query heads that share one key/value head, run by run: all of them take turns on a run while it is in
+    /// the first-level cache. What a row sees of a run is a run of its own, and how runs are cut changes no bits. Item: tile * kvHeads + kvHead.
     /// </summary>
     private void AttendTile(int item, int worker)
     {
@@ -211,17 +232,70 @@ internal sealed unsafe class AttentionStep : IDisposable
         int kvHead = item % _config.KvHeads;
         int headDim = _config.HeadStride;
         int group = _config.GroupSize;
-        var (tileBegin, tileEnd) = (Visible(firstRow).Begin, Visible(firstRow + rows - 1).End);
-        var pages = _rows.Slice(firstRow).Pages.Span;
-        nint headOffset = (nint)kvHead * _pageTokens * _layout.HeadBytes;
-        nint rowScores = (nint)group * _scoreStride;
-        float* scores = _scores.Floats + worker * StepRows.TileRows * rowScores;
-
-        for (int t = tileBegin; t < tileEnd;)
+        var (tileBegin, commonEnd) = Visible(firstRow);
+        var (commonBegin, tileEnd) = Visible(firstRow + rows - 1);
+        bool wide = rows * group >= AttentionTiles.LeastQueries && commonEnd - commonBegin >= RunTokens;
+        if (!wide)
         {
-            int count = RunLength(t, tileEnd);
-            float* keys = Cached(pages[t / _pageTokens], headOffset, t, count, worker);
-            nint ahead = Ahead(pages, headOffset, t, t + count, rows == 1 ? tileEnd : 0);
+            (commonBegin, commonEnd) = (tileEnd, tileEnd);
+        }
+
+        // Scores behind what a row sees are computed and not used: they need no care. Values there may be anything.
+        ScoreRows(firstRow, rows, kvHead, tileBegin, commonBegin, worker);
+        if (wide)
+        {
+            ScoreTile(firstRow, rows, kvHead, commonBegin, tileEnd, worker);
+        }
+
+        float* sums = stackalloc float[rows * group];
+        for (int r = 0; r < rows; r++)
+        {
+            var (begin, end) = Visible(firstRow + r);
+            for (int g = 0; g < group; g++)
+            {
+                float* weights = Scores(r, worker) + (nint)g * _scoreStride;
+                if (_config.AttentionSoftCap is { } cap)
+                {
+                    RowKernels.SoftCap(weights, cap, end - begin);
+                }
+
+                sums[r * group + g] = AttentionKernels.Exponentials(weights, end - begin);
+            }
+
+            new Span<float>(ValueSums(r, worker), group * headDim).Clear();
+        }
+
+        AccumulateRows(firstRow, rows, kvHead, tileBegin, commonBegin, worker);
+        if (wide)
+        {
+            AccumulateTile(firstRow, rows, kvHead, commonBegin, commonEnd, worker);
+            AccumulateRows(firstRow, rows, kvHead, commonEnd, tileEnd, worker);
+        }
+
+        for (int r = 0; r < rows; r++)
+        {
+            float* valueSums = ValueSums(r, worker);
+            float* outputs = _outputs + (nint)(firstRow + r) * _outputStride + kvHead * group * _config.HeadDim;
+            for (int g = 0; g < group; g++)
+            {
+                AttentionKernels.Divide(valueSums + g * headDim, sums[r * group + g], headDim);
+                new ReadOnlySpan<float>(valueSums + g * headDim, _config.HeadDim).CopyTo(new Span<float>(outputs + g * _config.HeadDim, _config.HeadDim));
+            }
+        }
+    }
+
+    /// <summary>Scores of the tokens [from, to), as far as each row sees them.</summary>
+    private void ScoreRows(int firstRow, int rows, int kvHead, int from, int to, int worker)
+    {
+        int headDim = _config.HeadStride;
+        int group = _config.GroupSize;
+        var pages = _rows.Slice(firstRow).Pages.Span;
+        nint headOffset = _runs.KeyOffset(kvHead);
+        for (int t = from; t < to;)
+        {
+            int count = _runs.Length(t, to);
+            float* keys = _runs.Cached(pages[t / _pageTokens], headOffset, t, count, worker);
+            nint ahead = _runs.Ahead(pages, headOffset, t, t + count, rows == 1 ? to : 0);
             for (int r = 0; r < rows; r++)
             {
                 var (begin, end) = Visible(firstRow + r);
@@ -233,67 +307,93 @@ internal sealed unsafe class AttentionStep : IDisposable
                     Math.Min(t + count, end) - first,
                     headDim,
                     _config.AttentionScale,
-                    scores + r * rowScores + (first - begin),
+                    Scores(r, worker) + (first - begin),
                     _scoreStride,
                     ahead);
             }
 
             t += count;
         }
+    }
 
-        float* sums = stackalloc float[rows * group];
-        for (int r = 0; r < rows; r++)
+    /// <summary>Adds the values of the tokens [from, to), as far as each row sees them.</summary>
+    private void AccumulateRows(int firstRow, int rows, int kvHead, int from, int to, int worker)
+    {
+        int headDim = _config.HeadStride;
+        var pages = _rows.Slice(firstRow).Pages.Span;
+        nint headOffset = _runs.ValueOffset(kvHead);
+        for (int t = from; t < to;)
         {
-            var (begin, end) = Visible(firstRow + r);
-            for (int g = 0; g < group; g++)
-            {
-                float* weights = scores + r * rowScores + (nint)g * _scoreStride;
-                if (_config.AttentionSoftCap is { } cap)
-                {
-                    RowKernels.SoftCap(weights, cap, end - begin);
-                }
-
-                sums[r * group + g] = AttentionKernels.Exponentials(weights, end - begin);
-            }
-
-            new Span<float>(Outputs(firstRow, r, kvHead, worker), group * headDim).Clear();
-        }
-
-        for (int t = tileBegin; t < tileEnd;)
-        {
-            int count = RunLength(t, tileEnd);
-            float* values = Cached(pages[t / _pageTokens], _layout.PlaneBytes + headOffset, t, count, worker);
-            nint ahead = Ahead(pages, headOffset, t, t + count, rows == 1 ? tileEnd : 0);
+            int count = _runs.Length(t, to);
+            float* values = _runs.Cached(pages[t / _pageTokens], headOffset, t, count, worker);
+            nint ahead = _runs.Ahead(pages, headOffset, t, t + count, rows == 1 ? to : 0);
             for (int r = 0; r < rows; r++)
             {
                 var (begin, end) = Visible(firstRow + r);
                 int first = Math.Max(t, begin);
                 AttentionKernels.Accumulate(
-                    scores + r * rowScores + (first - begin),
+                    Scores(r, worker) + (first - begin),
                     _scoreStride,
-                    group,
+                    _config.GroupSize,
                     values + (nint)(first - t) * headDim,
                     Math.Min(t + count, end) - first,
                     headDim,
-                    Outputs(firstRow, r, kvHead, worker),
+                    ValueSums(r, worker),
                     ahead);
             }
 
             t += count;
         }
+    }
 
-        for (int r = 0; r < rows; r++)
+    /// <summary>Scores of the tokens [from, to), of which no row's window leaves out the first ones.</summary>
+    private void ScoreTile(int firstRow, int rows, int kvHead, int from, int to, int worker)
+    {
+        int group = _config.GroupSize;
+        float* queries = _packedQueries.Floats + (nint)worker * PackedFloats;
+        Span<nint> scores = stackalloc nint[rows * group];
+        float* columns = _columns.Floats + (nint)worker * RunTokens * _config.HeadStride;
+        for (int i = 0; i < scores.Length; i++)
         {
-            float* outputs = Outputs(firstRow, r, kvHead, worker);
-            float* finalOutputs = FinalOutputs(firstRow + r, kvHead);
-            for (int g = 0; g < group; g++)
-            {
-                AttentionKernels.Divide(outputs + g * headDim, sums[r * group + g], headDim);
-                if (_padsHeads)
-                {
-                    new ReadOnlySpan<float>(outputs + g * headDim, _config.HeadDim).CopyTo(new Span<float>(finalOutputs + g * _config.HeadDim, _config.HeadDim));
-                }
-            }
+            int row = firstRow + i / group;
+            AttentionTiles.Pack(Queries(row) + (kvHead * group + i % group) * _config.HeadStride, i, _config.HeadStride, queries);
+            scores[i] = (nint)(Scores(i / group, worker) + (nint)(i % group) * _scoreStride + (from - Visible(row).Begin));
+        }
+
+        for (int t = from; t < to; t += RunTokens)
+        {
+            int count = Math.Min(RunTokens, to - t);
+            AttentionTiles.Transpose(_runs.Copy(_rows.Slice(firstRow).Pages.Span, _runs.KeyOffset(kvHead), t, count, worker), count, _config.HeadStride, columns);
+            AttentionTiles.Scores(queries, columns, count, _config.HeadStride, _config.AttentionScale, scores);
+            Move(scores, RunTokens);
+        }
+    }
+
+    /// <summary>Adds the values of the tokens [from, to), all of which every row sees.</summary>
+    private void AccumulateTile(int firstRow, int rows, int kvHead, int from, int to, int worker)
+    {
+        int group = _config.GroupSize;
+        Span<nint> weights = stackalloc nint[rows * group];
+        Span<nint> outputs = stackalloc nint[rows * group];
+        for (int i = 0; i < weights.Length; i++)
+        {
+            weights[i] = (nint)(Scores(i / group, worker) + (nint)(i % group) * _scoreStride + (from - Visible(firstRow + i / group).Begin));
+            outputs[i] = (nint)(ValueSums(i / group, worker) + i % group * _config.HeadStride);
+        }
+
+        for (int t = from; t < to; t += RunTokens)
+        {
+            int count = Math.Min(RunTokens, to - t);
+            AttentionTiles.Accumulate(weights, _runs.Copy(_rows.Slice(firstRow).Pages.Span, _runs.ValueOffset(kvHead), t, count, worker), count, _config.HeadStride, outputs);
+            Move(weights, RunTokens);
+        }
+    }
+
+    private static void Move(Span<nint> rows, int floats)
+    {
+        foreach (ref nint row in rows)
+        {
+            row += floats * sizeof(float);
         }
     }
 
@@ -305,42 +405,11 @@ internal sealed unsafe class AttentionStep : IDisposable
         return (window >= end ? 0 : end - window, end);
     }
 
-    /// <summary>[heads of a group, headStride]: where row <paramref name="r"/> of a tile is summed, which is where it stays unless heads are padded.</summary>
-    private float* Outputs(int firstRow, int r, int kvHead, int worker) => _padsHeads
-        ? _paddedOutputs.Floats + (nint)(worker * StepRows.TileRows + r) * _config.GroupSize * _config.HeadStride
-        : FinalOutputs(firstRow + r, kvHead);
+    /// <summary>[heads of a group, headStride] of row <paramref name="r"/> of a tile.</summary>
+    private float* ValueSums(int r, int worker) => _valueSums.Floats + (nint)(worker * _tileRows + r) * _config.GroupSize * _config.HeadStride;
 
-    private float* FinalOutputs(int row, int kvHead) => _outputs + (nint)row * _outputStride + kvHead * _config.GroupSize * _config.HeadDim;
+    /// <summary>[heads of a group, scoreStride] of row <paramref name="r"/> of a tile.</summary>
+    private float* Scores(int r, int worker) => _scores.Floats + (nint)(worker * _tileRows + r) * _config.GroupSize * _scoreStride;
 
-    /// <summary>Tokens from <paramref name="position"/> on that lie in one page and are computed with at a time.</summary>
-    private int RunLength(int position, int end)
-    {
-        int count = Math.Min(end - position, _pageTokens - position % _pageTokens);
-        return _convertsKv ? Math.Min(count, WidenedTokens) : count;
-    }
-
-    /// <summary>
-    /// How many bytes behind the run from <paramref name="position"/> on the one from <paramref name="next"/> on lies. 0 where none is left before
-    /// <paramref name="end"/>, or runs are widened first: computing with those takes longer than reading them.
-    /// </summary>
-    private nint Ahead(ReadOnlySpan<int> pages, nint headOffset, int position, int next, int end) => next >= end || _convertsKv
-        ? 0
-        : (nint)(Cached(pages[next / _pageTokens], headOffset, next, 0, 0) - Cached(pages[position / _pageTokens], headOffset, position, 0, 0)) * sizeof(float);
-
-    /// <summary>[count, headStride] of keys or values as f32: where they are, or the worker's widened copy, which the next call overwrites.</summary>
-    /// <param name="offset">Bytes from the page's start to the head's plane.</param>
-    private float* Cached(int page, nint offset, int position, int count, int worker)
-    {
-        byte* source = _rows.Pool.PagePointer(_rows.Layer, page) + offset + (nint)(position % _pageTokens) * _layout.HeadBytes;
-        if (!_convertsKv)
-        {
-            return (float*)source;
-        }
-
-        float* widened = Widened(worker);
-        KvElements.Widen(_layout.DataType, source, widened, count * _layout.HeadDim);
-        return widened;
-    }
-
-    private float* Widened(int worker) => _widened.Floats + (nint)worker * WidenedTokens * _config.HeadStride;
+    private static int ScoreStride(DecoderConfig config) => DecoderStep.Padded(config.ContextLength) + AttentionTiles.TileTokens;
 }

@@ -16,6 +16,9 @@ internal sealed unsafe class DecoderStep : IDisposable
 {
     private const int StrideFloats = 16;
 
+    /// <summary>Tiles of attention's rows and heads for each thread, so that none waits long for the last.</summary>
+    private const int TilesPerThread = 8;
+
     private readonly DecoderConfig _config;
     private readonly DecoderWeights _weights;
     private readonly EmbeddingRows _embeddings;
@@ -80,7 +83,7 @@ internal sealed unsafe class DecoderStep : IDisposable
         _hiddenStride = Padded(config.Hidden);
         _qkvStride = Padded(config.QuerySize + 2 * config.KvSize);
         _queryStride = Padded(config.QuerySize);
-        _rows = new StepRows(maxRows);
+        _rows = new StepRows(maxRows, AttentionStep.MaxTileRows(config), (TilesPerThread * team.Threads + config.KvHeads - 1) / config.KvHeads);
         _attention = new AttentionStep(config, _rows, team, layout, maxRows, _qkvStride, _queryStride, writesKv);
         _feedForward = new FeedForwardStep(config, team, kernels, place, maxRows, _hiddenStride, weights.Int8);
 

@@ -3,10 +3,12 @@ using ScriptedServe.KvTransport;
 namespace ScriptedServe.Engine.Compute.Cpu;
 
 /// <summary>The tokens of the step under way, one a row: the slices' tokens, slice after slice.</summary>
-internal sealed class StepRows(int maxRows)
+/// <param name="maxTileRows">Most rows of a tile; at least <see cref="LeastTileRows"/>.</param>
+/// <param name="tileShares">Tiles that a step should have at least, if its rows are enough for them: what threads share.</param>
+internal sealed class StepRows(int maxRows, int maxTileRows, int tileShares)
 {
-    /// <summary>Most rows of a tile.</summary>
-    public const int TileRows = 4;
+    /// <summary>Rows of a tile of a step that has not enough for larger ones.</summary>
+    public const int LeastTileRows = 4;
 
     private readonly StepSlice[] _slices = new StepSlice[maxRows];
     private readonly int[] _sliceOfRow = new int[maxRows];
@@ -89,10 +91,11 @@ internal sealed class StepRows(int maxRows)
 
     private void PlaceTiles()
     {
+        int tileRows = Math.Clamp(Count / tileShares / LeastTileRows * LeastTileRows, LeastTileRows, maxTileRows);
         TileCount = 0;
         for (int row = 0; row < Count; row++)
         {
-            if (row == 0 || row - _tiles[TileCount - 1] == TileRows || _sliceOfRow[row] != _sliceOfRow[row - 1])
+            if (row == 0 || row - _tiles[TileCount - 1] == tileRows || _sliceOfRow[row] != _sliceOfRow[row - 1])
             {
                 _tiles[TileCount++] = row;
             }

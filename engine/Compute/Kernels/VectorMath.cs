@@ -104,9 +104,36 @@ internal static class VectorMath
         return Vector256.ConditionalSelect(Vector256.LessThan(size, Vector256.Create(0.625f)), small, large);
     }
 
+    /// <summary>Turns eight rows of eight elements over: target[j, i] = source[i, j]. Strides are in floats.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void Transpose(float* source, nint sourceStride, float* target, nint targetStride)
+    {
+        var (r0, r1, r2, r3) = (Vector256.Load(source), Vector256.Load(source + sourceStride), Vector256.Load(source + 2 * sourceStride), Vector256.Load(source + 3 * sourceStride));
+        source += 4 * sourceStride;
+        var (r4, r5, r6, r7) = (Vector256.Load(source), Vector256.Load(source + sourceStride), Vector256.Load(source + 2 * sourceStride), Vector256.Load(source + 3 * sourceStride));
+
+        // Within the halves of 128 bits: pairs of rows, then fours; then the halves change places.
+        var (a0, a1, a2, a3) = (ZipLow(r0, r1), ZipHigh(r0, r1), ZipLow(r2, r3), ZipHigh(r2, r3));
+        var (a4, a5, a6, a7) = (ZipLow(r4, r5), ZipHigh(r4, r5), ZipLow(r6, r7), ZipHigh(r6, r7));
+        var (b0, b1, b2, b3) = (ZipLow(a0.AsDouble(), a2.AsDouble()), ZipHigh(a0.AsDouble(), a2.AsDouble()), ZipLow(a1.AsDouble(), a3.AsDouble()), ZipHigh(a1.AsDouble(), a3.AsDouble()));
+        var (b4, b5, b6, b7) = (ZipLow(a4.AsDouble(), a6.AsDouble()), ZipHigh(a4.AsDouble(), a6.AsDouble()), ZipLow(a5.AsDouble(), a7.AsDouble()), ZipHigh(a5.AsDouble(), a7.AsDouble()));
+        StoreHalves(b0, b4, target, targetStride);
+        StoreHalves(b1, b5, target + targetStride, targetStride);
+        StoreHalves(b2, b6, target + 2 * targetStride, targetStride);
+        StoreHalves(b3, b7, target + 3 * targetStride, targetStride);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> AddHalves(Vector256<float> low, Vector256<float> high) =>
         Vector256.Create(low.GetLower(), high.GetLower()) + Vector256.Create(low.GetUpper(), high.GetUpper());
+
+    /// <summary>The lower halves of two vectors to row 0, the upper ones to row 4.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe void StoreHalves(Vector256<double> first, Vector256<double> second, float* rows, nint stride)
+    {
+        Vector256.Create(first.GetLower(), second.GetLower()).AsSingle().Store(rows);
+        Vector256.Create(first.GetUpper(), second.GetUpper()).AsSingle().Store(rows + 4 * stride);
+    }
 
     /// <summary>Interleaves the first two elements of each 128-bit half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

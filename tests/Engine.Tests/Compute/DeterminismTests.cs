@@ -42,6 +42,47 @@ public sealed class DeterminismTests
         }
     }
 
+    /// <summary>Long prompts in large steps go through kernels of their own.</summary>
+    [Theory]
+    [InlineData("LlamaForCausalLM", 0)]
+    [InlineData("MistralForCausalLM", 90)]
+    [InlineData("Gemma2ForCausalLM", 40)]
+    [InlineData("Qwen3ForCausalLM", 0)]
+    public void A_long_prompt_gives_the_same_bits_in_large_steps_as_in_small_ones(string architecture, int window)
+    {
+        const int Prompt = 230;
+        for (int seed = 0; seed < 6; seed++)
+        {
+            var random = new Random(seed);
+            var json = RandomConfigs.Of(architecture, random);
+            json["max_position_embeddings"] = Prompt;
+            json["num_attention_heads"] = json["num_key_value_heads"]!.GetValue<int>() * new[] { 1, 2, 4, 7, 8, 16 }[seed];
+            json["sliding_window"] = window == 0 ? null : window;
+            using var folder = ModelFolder.Random(RandomConfigs.Parse(json), json, "F32", seed);
+            int[] prompt = [.. Enumerable.Range(0, Prompt).Select(_ => random.Next(json["vocab_size"]!.GetValue<int>()))];
+            var kvType = Enum.GetValues<KvDataType>()[seed % 3];
+            Results[] Compute(int maxTokens, int pageTokens, int threads)
+            {
+                var options = new CpuRunnerOptions { Threads = threads, PageTokens = pageTokens, MaxBatchTokens = maxTokens, KvDataType = kvType };
+                using var runner = CpuModelRunner.Load(folder.Path, options);
+                var (pool, sequences) = PagedSequence.Deal(runner.Layout, [prompt], 0, random);
+                using (pool)
+                {
+                    while (sequences[0].Left > 0)
+                    {
+                        PagedSequence.Step(runner, pool, [(sequences[0], Math.Min(maxTokens, sequences[0].Left), true)]);
+                    }
+
+                    return Collect(pool, sequences);
+                }
+            }
+
+            var expected = Compute(1, 16, 1);
+            AssertSame(expected, Compute(Prompt, 16, 2), $"one step, seed {seed}");
+            AssertSame(expected, Compute(random.Next(30, 120), random.Next(1, 20), 1), $"steps, seed {seed}");
+        }
+    }
+
     /// <summary>
     /// The bits themselves, so that machines with other vectors, and later kernels, are held to them. A change of the order in which
     /// something is summed changes this hash, and makes KV of the versions before and after it differ.

@@ -219,6 +219,49 @@ public sealed unsafe class KernelTests
     }
 
     [Fact]
+    public void Attention_of_many_queries_at_once_gives_the_bits_of_each_alone()
+    {
+        var random = new Random(19);
+        for (int trial = 0; trial < 60; trial++)
+        {
+            int headDim = 8 * random.Next(1, 20);
+            int queries = random.Next(1, 30);
+            int count = random.Next(1, AttentionTiles.RunTokens + 1);
+            float scale = (float)(1 / Math.Sqrt(headDim));
+            float[] q = Randoms(random, queries * headDim);
+            float[] kv = Randoms(random, AttentionTiles.RunTokens * headDim);
+            const int Stride = AttentionTiles.RunTokens + 8;
+            using var rows = Copy(kv);
+            using var source = Copy(q);
+            using var columns = NativeBuffer.OfFloats(AttentionTiles.RunTokens * headDim);
+            using var packed = NativeBuffer.OfFloats((queries + AttentionTiles.TileQueries) * headDim);
+            using var scores = NativeBuffer.OfFloats(queries * Stride);
+            using var outputs = Copy(Randoms(random, queries * headDim));
+            using var expected = NativeBuffer.OfFloats(Stride);
+            using var expectedOutput = NativeBuffer.OfFloats(headDim);
+            var scoreRows = Enumerable.Range(0, queries).Select(i => (nint)(scores.Floats + i * Stride)).ToArray();
+            var outputRows = Enumerable.Range(0, queries).Select(i => (nint)(outputs.Floats + i * headDim)).ToArray();
+            float[] before = new Span<float>(outputs.Floats, queries * headDim).ToArray();
+            for (int i = 0; i < queries; i++)
+            {
+                AttentionTiles.Pack(source.Floats + i * headDim, i, headDim, packed.Floats);
+            }
+
+            AttentionTiles.Transpose(rows.Floats, count, headDim, columns.Floats);
+            AttentionTiles.Scores(packed.Floats, columns.Floats, count, headDim, scale, scoreRows);
+            AttentionTiles.Accumulate(scoreRows, rows.Floats, count, headDim, outputRows);
+            for (int i = 0; i < queries; i++)
+            {
+                AttentionKernels.Scores(source.Floats + i * headDim, 1, rows.Floats, count, headDim, scale, expected.Floats, Stride);
+                Assert.Equal(new Span<float>(expected.Floats, count).ToArray(), new Span<float>(scores.Floats + i * Stride, count).ToArray());
+                before.AsSpan(i * headDim, headDim).CopyTo(new Span<float>(expectedOutput.Floats, headDim));
+                AttentionKernels.Accumulate(expected.Floats, Stride, 1, rows.Floats, count, headDim, expectedOutput.Floats);
+                Assert.Equal(new Span<float>(expectedOutput.Floats, headDim).ToArray(), new Span<float>(outputs.Floats + i * headDim, headDim).ToArray());
+            }
+        }
+    }
+
+    [Fact]
     public void Llama3_scaling_keeps_high_frequencies_divides_low_ones_and_blends_between()
     {
         // Llama 3.1: theta 500000, head 128, factor 8, low 1, high 4, original context 8192. Wavelengths below 2048 are kept, above 8192 divided.
