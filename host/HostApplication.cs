@@ -126,6 +126,7 @@ internal sealed class HostApplication : IAsyncDisposable
         builder.WebHost.UseSockets(sockets => sockets.UnsafePreferInlineScheduling = true);
         builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
         app = builder.Build();
+        app.Use(LeaveSocketThreadAsync);
         app.Use(RefuseUntilReadyAsync);
         app.UseErrorObjects();
         app.UseAdminAuth(new AdminAuth(options.AdminToken));
@@ -378,6 +379,17 @@ internal sealed class HostApplication : IAsyncDisposable
         {
             return $"{e.Message} (scripts are in {ScriptsFolder})";
         }
+    }
+
+    /// <summary>The API under /v1 does so itself, once it has read the body.</summary>
+    private static async Task LeaveSocketThreadAsync(HttpContext context, RequestDelegate next)
+    {
+        if (!context.Request.Path.StartsWithSegments("/v1", StringComparison.Ordinal))
+        {
+            await PoolThread.Take();
+        }
+
+        await next(context);
     }
 
     /// <summary>While the host comes up, clients are told to come back rather than that their router does not exist.</summary>

@@ -54,7 +54,9 @@ internal static class AdminReply
     {
         try
         {
-            return await JsonSerializer.DeserializeAsync<T>(request.Body, Json, request.HttpContext.RequestAborted) is { } body
+            var read = await JsonSerializer.DeserializeAsync<T>(request.Body, Json, request.HttpContext.RequestAborted);
+            await PoolThread.Take();
+            return read is { } body
                 ? (body, null)
                 : (null, Error(StatusCodes.Status400BadRequest, "bad_body", $"The body is null; expected {expected}."));
         }

@@ -155,6 +155,7 @@ public static class RoutersEndpoints
             }
         }
 
+        await PoolThread.Take();
         try
         {
             var text = StrictUtf8.GetString(body.GetBuffer(), 0, (int)body.Length).TrimStart('\uFEFF');

@@ -69,6 +69,9 @@ internal static class RequestBody
             {
                 var bytes = result.Buffer.ToArray();
                 request.BodyReader.AdvanceTo(result.Buffer.End);
+
+                // What follows, the prompt's tokens above all, can take long.
+                await PoolThread.Take();
                 return bytes;
             }
 

@@ -40,7 +40,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         try
         {
-            var move = Move();
+            var move = IsHostsTurn || PoolThread.IsTaken ? Move() : MoveOnPoolThreadAsync();
             if (!move.IsCompletedSuccessfully)
             {
                 return WatchAsync(move);
@@ -59,6 +59,10 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         var (handedOn, router) = (_handedOn, _router);
         (_handedOn, _toRead, _router, _script) = (null, null, null, null);
+        if (handedOn is not (null or IHostStream) || router is not (null or IHostStream))
+        {
+            await PoolThread.Take();
+        }
 
         // As the loop would have been left: what it read first, then what is around it.
         try
@@ -71,12 +75,15 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
         }
     }
 
+    /// <summary>No code of the script runs in the next step.</summary>
+    private bool IsHostsTurn => _toRead is null && (_handedOn ?? _router) is IHostStream;
+
     /// <summary>The next step of whoever's turn it is.</summary>
     private ValueTask<bool> Move()
     {
-        if (_toRead is null && (_handedOn ?? _router) is { } stream and IHostStream)
+        if (IsHostsTurn)
         {
-            return stream.MoveNextAsync();
+            return (_handedOn ?? _router)!.MoveNextAsync();
         }
 
         if (_flow is not null)
@@ -92,6 +99,13 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
         var move = _move;
         _move = default;
         return move;
+    }
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    private async ValueTask<bool> MoveOnPoolThreadAsync()
+    {
+        await PoolThread.Take();
+        return await Move();
     }
 
     private void MoveFirst()

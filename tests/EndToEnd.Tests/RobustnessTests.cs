@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
 using ScriptedServe.EndToEnd.Tests.Support;
@@ -51,6 +52,15 @@ public sealed class RobustnessTests(RobustnessTests.Host fixture) : IClassFixtur
         }
 
         await AssertErrorAsync(request, status, parameter);
+    }
+
+    [Fact]
+    public async Task Engines_do_not_inherit_what_the_host_sets_for_its_own_runtime()
+    {
+        var engine = (await Server.Client.GetFromJsonAsync<JsonObject>("/admin/engines"))!["engines"]![0]!["process_id"]!.GetValue<int>();
+        var environment = (await File.ReadAllTextAsync($"/proc/{engine}/environ")).Split('\0');
+        Assert.Contains(environment, static variable => variable.StartsWith("PATH=", StringComparison.Ordinal));
+        Assert.DoesNotContain(environment, static variable => variable.StartsWith("DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS=", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -21,6 +21,7 @@ internal sealed class ProcessLauncher(EngineBinary binary) : IEngineLauncher
             start.ArgumentList.Add(argument);
         }
 
+        RuntimeTuning.KeepFrom(start.Environment);
         try
         {
             return new EngineProcess(Process.Start(start)!, line);

@@ -107,6 +107,7 @@ internal sealed class CompilerProcess(ScriptFolder folder, ScriptLimits limits, 
 
             // Hexadecimal bytes: 2 GiB, ten times what real texts take.
             start.Environment.TryAdd("DOTNET_GCHeapHardLimit", "80000000");
+            RuntimeTuning.KeepFrom(start.Environment);
             var process = Process.Start(start)!;
             process.StandardInput.AutoFlush = true;
             process.StandardInput.WriteLine(JsonSerializer.Serialize(setup, CompilerJson.Default.CompilerSetup));
@@ -117,6 +118,9 @@ internal sealed class CompilerProcess(ScriptFolder folder, ScriptLimits limits, 
         {
             await process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(request, CompilerJson.Default.CompilerRequest));
             var line = await process.StandardOutput.ReadLineAsync() ?? throw new EndOfStreamException("it closed its output");
+
+            // A pipe is read as a socket is, and an answer can be megabytes.
+            await PoolThread.Take();
             return JsonSerializer.Deserialize(line, CompilerJson.Default.CompilerAnswer) ?? throw new JsonException("its answer is empty");
         }
 

@@ -66,6 +66,7 @@ public sealed class PostgresRouterStore : SqlRouterStore
                 // Once listening, whatever was missed is read.
                 while (true)
                 {
+                    await PoolThread.Take();
                     await grown();
                     await connection.WaitAsync(LongestSilence, cancellationToken);
                 }
@@ -93,6 +94,10 @@ public sealed class PostgresRouterStore : SqlRouterStore
         catch (Exception e) when (IsOutage(e))
         {
             throw OutOfReach(e);
+        }
+        finally
+        {
+            await PoolThread.Take();
         }
     }
 
@@ -124,6 +129,10 @@ public sealed class PostgresRouterStore : SqlRouterStore
                 throw ending
                     ? new RouterStoreException($"The connection to the router store {Description} broke while the change was being written: it is not known whether it is in force. See the list of routers once the store is back.", e) { IsOutcomeUnknown = true }
                     : OutOfReach(e);
+            }
+            finally
+            {
+                await PoolThread.Take();
             }
         }
     }

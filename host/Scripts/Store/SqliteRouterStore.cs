@@ -73,6 +73,8 @@ public sealed class SqliteRouterStore : SqlRouterStore
         await Turn.WaitAsync(cancellationToken);
         try
         {
+            // SQLite waits for the disk where it is called.
+            await PoolThread.Take();
             return await work();
         }
         catch (SqliteException e)

@@ -86,8 +86,15 @@ internal sealed class CatalogHarness : IAsyncDisposable
 
     public RouterInfo Router(string name = "main") => Catalog.List().Single(router => router.Name == name);
 
-    /// <summary>The tokens a router answers a request with.</summary>
-    public async Task<List<int>> Serve(Request? request = null, string? spec = null)
+    /// <summary>The tokens a router answers a request with. When this returns it has gone as far as it can at once: it begins on a thread of the pool, where routers run.</summary>
+    public Task<List<int>> Serve(Request? request = null, string? spec = null)
+    {
+        Task<List<int>>? serving = null;
+        Task.Run(() => { serving = Answer(request, spec); }).GetAwaiter().GetResult();
+        return serving!;
+    }
+
+    private async Task<List<int>> Answer(Request? request, string? spec)
     {
         using var lease = Catalog.Acquire(spec, request?.Id ?? "", request?.Headers);
         var tokens = new List<int>();

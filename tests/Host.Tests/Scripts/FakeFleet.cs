@@ -107,6 +107,9 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
     /// <summary>When set, StartGenerate fails with it instead of its first chunk.</summary>
     public Exception? Fails { get; set; }
 
+    /// <summary>Told of each PrepRecv, on the thread that calls it.</summary>
+    public Action? Prepares { get; set; }
+
     /// <summary>Generations that run.</summary>
     public int Generating => Volatile.Read(ref generating);
 
@@ -125,6 +128,7 @@ internal sealed class FakeEngine(string id, params string[] labels) : Engine
     public override Task<KvReservation> PrepRecv(Request request, int? end = null)
     {
         Note($"PrepRecv(end: {end})");
+        Prepares?.Invoke();
         var window = end ?? request.Length;
         return Task.FromResult<KvReservation>(new FakeReservation(this, Math.Min(Cached, window), window));
     }

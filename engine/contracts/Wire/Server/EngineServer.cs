@@ -43,6 +43,9 @@ public sealed class EngineServer : IAsyncDisposable
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenEngine(listen));
 
+        // Each call would wake two threads more, one for what comes and one for what is written.
+        builder.WebHost.UseSockets(static sockets => sockets.UnsafePreferInlineScheduling = true);
+
         var app = builder.Build();
         try
         {

@@ -14,6 +14,7 @@ internal sealed class ChildProcess : IDisposable
     public static ChildProcess Start(string program, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> arguments)
     {
         var start = new ProcessStartInfo(program) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        start.Environment.Remove(Workload.InlineSockets);
         foreach (var argument in arguments)
         {
             start.ArgumentList.Add(argument);

@@ -23,7 +23,7 @@ internal sealed class HostUnderLoad : IDisposable
     public static async Task<HostUnderLoad> StartAsync(string program, string scripts, IEnumerable<string> engines, IReadOnlyDictionary<string, string> environment)
     {
         var process = ChildProcess.Start(
-            "dotnet", new Dictionary<string, string>(environment) { [Workload.InlineSockets] = "0" }, [program, "serve", "--port", "0", "--model", "synthetic", "--scripts", scripts, .. engines.SelectMany(engine => (string[])["--engine", engine])]);
+            "dotnet", environment, [program, "serve", "--port", "0", "--model", "synthetic", "--scripts", scripts, .. engines.SelectMany(engine => (string[])["--engine", engine])]);
         var line = await process.ReadUntilAsync("ScriptedServe is ready on ");
         process.IgnoreOutput();
         return new HostUnderLoad(process, new Uri(line[line.IndexOf("http", StringComparison.Ordinal)..]));
