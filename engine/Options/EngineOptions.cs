@@ -183,8 +183,9 @@ public sealed record EngineOptions
     private static ManyRowProducts ParseGemm(string text) => text switch
     {
         "own" => ManyRowProducts.Own,
+        "wgmma" => ManyRowProducts.Hopper,
         "cublaslt" => ManyRowProducts.CublasLt,
-        _ => throw new FormatException("own or cublaslt is expected"),
+        _ => throw new FormatException("own, wgmma or cublaslt is expected"),
     };
 
     private static WeightFormat ParseWeights(string text) => text switch

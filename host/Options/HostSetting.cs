@@ -42,7 +42,7 @@ internal static class HostSettings
     public static readonly HostSetting AlsoModel = new("also-model", "ID", "Another model that engines of the fleet may serve, with the same tokenizer; scripts choose. May be given several times.", Many: true);
     public static readonly HostSetting Device = new("device", "NAMES", "Devices of local engines, in turns: cpu, or cuda:0,cuda:1. Default: cpu.");
     public static readonly HostSetting CudaLibs = new("cuda-libs", "DIR", "Folder in which local engines look for CUDA's libraries first. Default: only where the engine looks by itself.");
-    public static readonly HostSetting CudaGemm = new("cuda-gemm", "NAME", "What multiplies many rows with weights in local engines on GPUs: own, the same bits however a request is served, or cublaslt, which gives that up. Default: the engine's.");
+    public static readonly HostSetting CudaGemm = new("cuda-gemm", "NAME", "What multiplies many rows with weights in local engines on GPUs: own or wgmma (H100, H200), the same bits however a request is served, or cublaslt, which gives that up. Default: the engine's.");
     public static readonly HostSetting TensorParallel = new("tensor-parallel", "N", "Ranks that each local engine divides the model among, 1 to 64. Default: 1.");
     public static readonly HostSetting Threads = new("threads", "N", "CPU threads of each local engine, a multiple of --tensor-parallel. Default: the processor's cores divided by the engines.");
     public static readonly HostSetting Processors = new("cpus", "LIST", "Processors that local engines compute on, as in 0,4-7 (Linux): shared out evenly in this order, a thread pinned to each, so that no two engines have the same one. Default: the threads go where the system puts them.");

@@ -58,7 +58,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
             AlsoModels = sources.Find(HostSettings.AlsoModel)?.Values ?? [],
             Devices = Devices(),
             CudaLibs = Folder(HostSettings.CudaLibs),
-            CudaGemm = Matching(HostSettings.CudaGemm, ProductsName(), "own or cublaslt"),
+            CudaGemm = Matching(HostSettings.CudaGemm, ProductsName(), "own, wgmma or cublaslt"),
             TensorParallel = ranks,
             Threads = threads,
             Processors = processors,
@@ -392,7 +392,7 @@ internal sealed partial class ServeOptionsReader(SettingSources sources, int cor
     [GeneratedRegex(@"\A(auto|f32|bf16|int8|fp8)\z")]
     private static partial Regex WeightFormat();
 
-    [GeneratedRegex(@"\A(own|cublaslt)\z")]
+    [GeneratedRegex(@"\A(own|wgmma|cublaslt)\z")]
     private static partial Regex ProductsName();
 
     [GeneratedRegex(@"\A(cpu|cuda:\d{1,3})\z")]

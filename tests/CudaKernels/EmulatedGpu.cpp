@@ -5,6 +5,7 @@
 #include "Activate.cu"
 #include "Embed.cu"
 #include "Experts.cu"
+#include "HopperGemm.cu"
 #include "Logits.cu"
 #include "PagedDecode.cu"
 #include "PrefillAttention.cu"
@@ -62,6 +63,7 @@ const Entry Kernels[] = {
     {"rope_angles", thunk<rope_angles>}, {"soft_cap", thunk<soft_cap>}, {"adjust_scores", thunk<adjust_scores>}, {"sample_tokens", thunk<sample_tokens>},
     {"route_experts", thunk<route_experts>}, {"sort_slots", thunk<sort_slots>}, {"mix_experts", thunk<mix_experts>}, {"place_columns", thunk<place_columns>},
     TYPE(bf16), TYPE(f16), WEIGHTS(bf16, bf16), WEIGHTS(f16, f16), WEIGHTS(bf16, int8_code), WEIGHTS(bf16, e4m3_code), EXPERTS(bf16, bf16), EXPERTS(bf16, int8_code),
+    {"hopper_gemm<bf16, bf16>", thunk<hopper_gemm<bf16, bf16>>}, {"hopper_gemm<bf16, float>", thunk<hopper_gemm<bf16, float>>},
     {"rope_kv<bf16, float>", thunk<rope_kv<bf16, float>>},
     SHAPE(bf16, bf16, 16, 3), SHAPE(bf16, float, 16, 3), SHAPE(bf16, bf16, 16, 1), SHAPE(bf16, bf16, 16, 2), SHAPE(bf16, bf16, 8, 1), SHAPE(bf16, bf16, 24, 3), SHAPE(bf16, bf16, 32, 2),
     SHAPE(bf16, bf16, 16, 4), SHAPE(f16, f16, 8, 3), SHAPE(f16, f16, 16, 3), SHAPE(f16, f16, 48, 2),

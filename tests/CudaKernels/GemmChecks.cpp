@@ -1,5 +1,6 @@
 // Products with a weight matrix, of few rows and of many.
 #include "Check.h"
+#include "HopperGemm.cu"
 #include "SkinnyGemm.cu"
 #include "WideGemm.cu"
 
@@ -116,6 +117,29 @@ template <typename T, typename W> void check_codes(uint64_t seed, int rows, int 
         check(weight_at<T>(matrix, output, input, inputCount) == to_float(weights[size_t(output * inputCount + input)]), "a weight by itself");
     }
 }
+}
+
+namespace {
+/// The kernel of sm_90's own instructions gives the bits of that for few rows.
+template <typename T, typename Out> void check_hopper(uint64_t seed, int rows, int inputCount, int outputCount, bool withBias) {
+    Random random(seed);
+    auto inputs = random_values<T>(random, size_t(rows * inputCount)), weights = random_values<T>(random, size_t(outputCount * inputCount));
+    auto bias = withBias ? random_values<T>(random, size_t(outputCount)) : std::vector<T>();
+    auto expected = multiply<T, Out, 2>(inputs, weights, bias, rows, inputCount, outputCount);
+    DeviceArray<T> inputArray("inputs", inputs), weightArray("weights", weights), biasArray("bias", bias);
+    DeviceArray<Out> outputs("outputs", expected.size());
+    unsigned blocks = unsigned((rows + HopperTile - 1) / HopperTile * ((outputCount + HopperTile - 1) / HopperTile));
+    const T* ownBias = bias.empty() ? nullptr : biasArray.get();
+    launch_in_all_orders("hopper_gemm", {blocks}, {HopperThreads}, unsigned(hopper_shared_bytes()), outputs, [&] {
+        hopper_gemm<T, Out>(outputs.get(), inputArray.get(), weightArray.get(), ownBias, rows, inputCount, outputCount);
+    });
+    check(std::memcmp(outputs.get(), expected.data(), expected.size() * sizeof(Out)) == 0, "many rows by sm_90's instructions have other bits");
+}
+}
+
+CASE("gemm: sm_90's own instructions give the bits of all others") {
+    check_hopper<bf16, float>(11, 30, 1000, 70, true);
+    check_hopper<f16, f16>(12, 140, 512, 33, false);
 }
 
 CASE("gemm: weights in codes are the numbers that they stand for") {

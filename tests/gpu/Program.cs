@@ -56,6 +56,7 @@ await CheckAsync("memory", () =>
 Console.WriteLine($"writing {BigModel.Shape.Name} ({BigModel.Shape.Parameters / 1_000_000} million weights) to {args[1]}");
 string big = BigModel.Make(args[1]);
 await CheckAsync("steps", () => Task.FromResult(StepBenchmark.Run(big, new(), OpenGpu, copyRate, matrixRate, TimeProvider.System)));
+await CheckAsync("steps, many rows by wgmma", () => Task.FromResult(StepBenchmark.Run(big, new() { ManyRows = ManyRowProducts.Hopper }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
 await CheckAsync("steps, many rows by cuBLASLt", () => Task.FromResult(StepBenchmark.Run(big, new() { ManyRows = ManyRowProducts.CublasLt }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
 await CheckAsync("steps in int8", () => Task.FromResult(StepBenchmark.Run(big, new() { Weights = WeightFormat.Int8 }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));
 await CheckAsync("steps in fp8", () => Task.FromResult(StepBenchmark.Run(big, new() { Weights = WeightFormat.Float8 }, OpenGpu, copyRate, matrixRate, TimeProvider.System)));

@@ -24,7 +24,7 @@ internal static class CudaModelLoader
     public static CudaModelRunner Load(string folder, CudaRunnerOptions options, Func<ModelKernels, int, IGpu> open)
     {
         using var opened = ModelFolder.Open(folder, options.MaxContextTokens);
-        var kernels = KernelsOf(opened.Config, opened.Checkpoint, options.KvDataType, options.Weights);
+        var kernels = KernelsOf(opened.Config, opened.Checkpoint, options.KvDataType, options.Weights, options.ManyRows);
         var shares = CudaShares.Divide(opened.Config, options.TensorParallel, kernels.Weights);
         var gpus = new List<IGpu>();
         KvLayout layout;
@@ -54,7 +54,7 @@ internal static class CudaModelLoader
     /// <summary>The kernels that a model needs; known before there is a GPU to compile them for.</summary>
     /// <param name="kv">Null: the compute type.</param>
     /// <exception cref="NotSupportedException">The CUDA kernels cannot compute such a model, or have no such weights.</exception>
-    public static ModelKernels KernelsOf(DecoderConfig config, Checkpoint checkpoint, KvDataType? kv, WeightFormat weights = WeightFormat.Auto)
+    public static ModelKernels KernelsOf(DecoderConfig config, Checkpoint checkpoint, KvDataType? kv, WeightFormat weights = WeightFormat.Auto, ManyRowProducts many = ManyRowProducts.Own)
     {
         if (weights == WeightFormat.Float32)
         {
@@ -75,7 +75,8 @@ internal static class CudaModelLoader
             config.GroupSize,
             config.Activation == Activation.GeluTanh,
             weights switch { WeightFormat.Int8 => StoredWeights.Int8, WeightFormat.Float8 => StoredWeights.Float8, _ => StoredWeights.Computed },
-            CudaWeights.ExpertsOf(config) is not null);
+            CudaWeights.ExpertsOf(config) is not null,
+            many == ManyRowProducts.Hopper);
     }
 
     /// <summary>

@@ -28,6 +28,10 @@ internal sealed class CudaProducts : IDisposable
         try
         {
             _library = many == ManyRowProducts.CublasLt ? gpu.CreateLibraryProducts() : null;
+            if (kernels.Hopper is not null)
+            {
+                new HopperCheck(gpu, kernels).Run();
+            }
         }
         catch
         {
@@ -74,6 +78,14 @@ internal sealed class CudaProducts : IDisposable
         bool narrow = TileRows(rows) == 64;
         if (!IsSplit(rows, matrix.Outputs, _gpu.Multiprocessors))
         {
+            if (_kernels.Hopper is { } hopper && !narrow && matrix.Scales is null && HopperCheck.Takes(matrix.Inputs))
+            {
+                _gpu.Call(
+                    hopper.For(floats), new Extent(blocks),
+                    KernelArgument.Pointer(outputs), KernelArgument.Pointer(inputs), KernelArgument.Pointer(matrix.Weights), KernelArgument.Pointer(matrix.Bias), rows, matrix.Inputs, matrix.Outputs);
+                return;
+            }
+
             Call((narrow ? kernels.Of64 : kernels.Of128).For(floats), new Extent(blocks), matrix, matrix.Bias, inputs, outputs, rows);
             return;
         }

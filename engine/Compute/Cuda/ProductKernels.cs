@@ -45,6 +45,9 @@ internal sealed class ProductKernels
     public static ProductKernel Both(IGpu gpu, Func<bool, string> name, int sharedBytes) =>
         new(new Kernel(gpu.Kernel(name(false), sharedBytes), Threads, sharedBytes), new Kernel(gpu.Kernel(name(true), sharedBytes), Threads, sharedBytes));
 
+    /// <summary>HopperGemm.cu: hopper_shared_bytes.</summary>
+    public const int HopperBytes = 6 * 2 * WideOutputs * 128 + 1024;
+
     public static int SkinnyBytes(int tiles) => Chains * tiles * SkinnyOutputs * 8 * sizeof(float);
 
     public static int WideBytes(int rows) => WideStages * (WideOutputs + rows) * RunBytes;

@@ -34,6 +34,7 @@ internal sealed class StepKernels
         AddChains = new(Get(names.AddChains(false), ElementThreads, 0), Get(names.AddChains(true), ElementThreads, 0));
         Products = new ProductKernels(gpu, names, names.Weights);
         ExactProducts = names.Experts && names.Weights != StoredWeights.Computed ? new ProductKernels(gpu, names, StoredWeights.Computed) : Products;
+        Hopper = names.Hopper ? ProductKernels.Both(gpu, names.HopperGemm, ProductKernels.HopperBytes) : null;
         Experts = experts is null ? null : new ExpertKernels(gpu, names, experts.Count, experts.Chosen);
     }
 
@@ -68,6 +69,9 @@ internal sealed class StepKernels
 
     /// <summary>With weights of the compute type.</summary>
     public ProductKernels ExactProducts { get; }
+
+    /// <summary>Of 128 rows and outputs a block, with weights of the compute type; null where the GPU is not asked for it.</summary>
+    public ProductKernel? Hopper { get; }
 
     /// <summary>Null where no block has experts.</summary>
     public ExpertKernels? Experts { get; }

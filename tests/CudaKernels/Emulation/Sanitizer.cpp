@@ -7,7 +7,7 @@
 #include <vector>
 
 /// What `extern __shared__` names in the kernels.
-alignas(128) unsigned char shared_memory[256 * 1024];
+alignas(1024) unsigned char shared_memory[256 * 1024];
 
 namespace emulation {
 namespace {

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+extern unsigned char shared_memory[];
+
 namespace emulation {
 namespace {
 float from_bf16(unsigned bits) { return __uint_as_float(bits << 16); }
@@ -105,8 +107,52 @@ void transpose_matrix(LaneData* lanes[32], unsigned) {
     }
 }
 
+/// An element of a matrix in shared memory that a descriptor names, by the PTX manual: the start and the distance of groups of eight rows in units of 16 bytes, pieces of 16 bytes exchanged by
+/// bits 7 to 9 of the address.
+const unsigned char* group_element(unsigned long long matrix, int row, int k) {
+    unsigned start = unsigned(matrix & 0x3fff) << 4, groupBytes = unsigned(matrix >> 32 & 0x3fff) << 4;
+    unsigned address = start + unsigned(row / 8) * groupBytes + unsigned(row % 8) * 128 + unsigned(k) * 2;
+    return shared_memory + (address ^ (address >> 7 & 7) << 4);
+}
+
+float group_number(unsigned long long matrix, int row, int k, bool bf16) {
+    unsigned short bits;
+    std::memcpy(&bits, group_element(matrix, row, k), 2);
+    return bf16 ? from_bf16(bits) : from_f16(bits);
+}
+
+/// A warp's part of d [64, 128] = a [64, 16] * b [16, 128] (+ d): its 16 rows.
+template <bool Bf16>
+void multiply_rows(LaneData* lanes[32], unsigned) {
+    auto* in = lanes[0]->input;
+    bool accumulate = in[2] != 0;
+    int firstRow = int(in[3]);
+    float a[16][16], b[128][16];
+    for (int k = 0; k < 16; k++) {
+        for (int row = 0; row < 16; row++) {
+            a[row][k] = group_number(in[0], firstRow + row, k, Bf16);
+        }
+        for (int column = 0; column < 128; column++) {
+            b[column][k] = group_number(in[1], column, k, Bf16);
+        }
+    }
+    for (int lane = 0; lane < 32; lane++) {
+        int g = lane / 4, c = lane % 4;
+        float* d;
+        std::memcpy(&d, &lanes[lane]->input[4], sizeof(d));
+        for (int i = 0; i < 64; i++) {
+            int row = g + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * c + i % 2;
+            double sum = accumulate ? d[i] : 0;
+            for (int k = 0; k < 16; k++) {
+                sum += double(a[row][k]) * b[column][k];
+            }
+            d[i] = float(sum);
+        }
+    }
+}
+
 /// What cp.async has been told and not yet done, for each thread of the block: nobody sees it before it was waited for.
-struct Copy { void* to; const void* from; int bytes; };
+struct Copy { void* to; const void* from; int room, bytes; };
 std::vector<std::vector<Copy>> g_open[1024];
 
 std::vector<std::vector<Copy>>& own_copies() {
@@ -129,6 +175,34 @@ void multiply_accumulate(float d[4], const unsigned a[4], const unsigned b[2], b
     for (int i = 0; i < 4; i++) {
         d[i] = __uint_as_float(unsigned(own.output[i]));
     }
+}
+
+unsigned shared_offset(const void* pointer) { return unsigned(static_cast<const unsigned char*>(pointer) - shared_memory); }
+
+void multiply_group(float d[64], unsigned long long a, unsigned long long b, bool accumulate, bool bf16) {
+    // Exchanged over 128 bytes, rows of one group beside each other: what the kernels use.
+    if (a >> 62 != 1 || b >> 62 != 1 || (a >> 16 & 0x3fff) != 1) {
+        fault("a matrix is described in another way than the emulation knows");
+        stop();
+    }
+    // Each lane looks at a part of what the warp reads.
+    int firstRow = int(current_access().thread / 32 % 4) * 16;
+    for (int row = lane(); row < 128; row += 32) {
+        for (int k = 0; k < 16; k += 8) {
+            check_access(const_cast<unsigned char*>(group_element(b, row, k)), 16, false);
+            if (row < 16) {
+                check_access(const_cast<unsigned char*>(group_element(a, firstRow + row, k)), 16, false);
+            }
+        }
+    }
+    LaneData& own = lane_data();
+    own.input[0] = a;
+    own.input[1] = b;
+    own.input[2] = accumulate;
+    own.input[3] = unsigned(firstRow);
+    float* sums = d;
+    std::memcpy(&own.input[4], &sums, sizeof(sums));
+    collective(0xffffffffu, bf16 ? multiply_rows<true> : multiply_rows<false>, EMULATION_SITE);
 }
 
 void load_matrices_from(unsigned words[4], const void* row, bool transposed) {
@@ -161,15 +235,15 @@ void forget_copies() {
     }
 }
 
-void copy_later(void* to, const void* from, bool whole) {
+void copy_later(void* to, const void* from, int bytes, bool whole) {
     InRuntime inside;
     if (whole) {
-        check_access(const_cast<void*>(from), 16, false);
+        check_access(const_cast<void*>(from), size_t(bytes), false);
     }
-    check_access(to, 16, true);
+    check_access(to, size_t(bytes), true);
     // Until the copy is waited for, its target holds rubbish.
-    std::memset(to, 0xff, 16);
-    own_copies().back().push_back({to, from, whole ? 16 : 0});
+    std::memset(to, 0xff, size_t(bytes));
+    own_copies().back().push_back({to, from, bytes, whole ? bytes : 0});
 }
 
 void close_copies() {
@@ -184,8 +258,8 @@ void wait_for_copies(int newestOpen) {
     size_t done = groups.size() - 1 > size_t(newestOpen) ? groups.size() - 1 - size_t(newestOpen) : 0;
     for (size_t i = 0; i < done; i++) {
         for (const Copy& copy : groups[i]) {
-            check_access(copy.to, 16, true);
-            std::memset(copy.to, 0, 16);
+            check_access(copy.to, size_t(copy.room), true);
+            std::memset(copy.to, 0, size_t(copy.room));
             std::memcpy(copy.to, copy.from, size_t(copy.bytes));
         }
     }

@@ -26,7 +26,8 @@ public sealed class EngineOptionsTests
         Assert.Equal(WeightFormat.Auto, options.Weights);
         Assert.Equal(WeightFormat.Int8, Read("--weights int8").Options!.Weights);
         Assert.Equal((ManyRowProducts.Own, ManyRowProducts.CublasLt), (options.CudaGemm, Read("--cuda-gemm cublaslt").Options!.CudaGemm));
-        Assert.Contains("own or cublaslt", Assert.Single(Read("--cuda-gemm mine").Errors), StringComparison.Ordinal);
+        Assert.Equal(ManyRowProducts.Hopper, Read("--cuda-gemm wgmma").Options!.CudaGemm);
+        Assert.Contains("own, wgmma or cublaslt", Assert.Single(Read("--cuda-gemm mine").Errors), StringComparison.Ordinal);
         Assert.Equal(WeightFormat.Float8, Read("--weights fp8 --device cuda:1").Options!.Weights);
         Assert.Contains("--device cuda:N", Assert.Single(Read("--weights fp8").Errors), StringComparison.Ordinal);
         Assert.True(Directory.Exists(options.Model));

@@ -27,8 +27,9 @@ internal enum StoredWeights
 /// <param name="Group">Query heads that share a key/value head.</param>
 /// <param name="GatedByGelu">The feed-forward's gate is the tanh form of GELU, not SiLU.</param>
 /// <param name="Experts">The model has feed-forwards of experts.</param>
+/// <param name="Hopper">With products by sm_90's own instructions; compiles for such GPUs alone.</param>
 internal sealed record ModelKernels(
-    ComputeType Compute, KvDataType Kv, int HeadStride, int Group, bool GatedByGelu, StoredWeights Weights = StoredWeights.Computed, bool Experts = false)
+    ComputeType Compute, KvDataType Kv, int HeadStride, int Group, bool GatedByGelu, StoredWeights Weights = StoredWeights.Computed, bool Experts = false, bool Hopper = false)
 {
     public const string RopeAngles = "rope_angles", SoftCap = "soft_cap", PlaceColumns = "place_columns", AdjustScores = "adjust_scores", SampleTokens = "sample_tokens",
         RouteExperts = "route_experts", SortSlots = "sort_slots", MixExperts = "mix_experts";
@@ -63,6 +64,7 @@ internal sealed record ModelKernels(
         Embed, NormFirst, RopeAngles, RopeKv, PagedDecode, CombineUnits, PrefillAttention, Activate, SoftCap, PlaceColumns, AdjustScores, SampleTokens,
         .. StoredAs.SelectMany(Products),
         .. from output in (bool[])[false, true] select AddChains(output),
+        .. from output in (bool[])[false, true] where Hopper select HopperGemm(output),
         .. Experts ? (string[])[RouteExperts, SortSlots, MixExperts] : [],
         .. from output in (bool[])[false, true] where Experts select SkinnyExperts(output),
         .. from output in (bool[])[false, true] from slots in (int[])[64, 128] where Experts select WideExperts(output, slots),
@@ -80,6 +82,8 @@ internal sealed record ModelKernels(
     public string WideGemm(StoredWeights weights, bool floatOutputs, int tileRows, bool split) =>
         $"wide_gemm<{T}, {TypeOf(weights)}, {OutputType(floatOutputs)}, {tileRows}, {(split ? "true" : "false")}>";
 
+    public string HopperGemm(bool floatOutputs) => $"hopper_gemm<{T}, {OutputType(floatOutputs)}>";
+
     public string AddChains(bool floatOutputs) => $"add_chains<{T}, {OutputType(floatOutputs)}>";
 
     public string SkinnyExperts(bool floatOutputs) => $"skinny_experts<{T}, {TypeOf(Weights)}, {OutputType(floatOutputs)}>";
@@ -89,7 +93,7 @@ internal sealed record ModelKernels(
 
     /// <summary>What NVRTC is told for a device. Products and sums are joined to one rounding only where the sources say so: two kernels with the same sources compute the same bits.</summary>
     /// <param name="architecture">As in sm_90.</param>
-    public static IReadOnlyList<string> Options(string architecture) => [$"--gpu-architecture={architecture}", "--std=c++17", "--fmad=false"];
+    public IReadOnlyList<string> Options(string architecture) => [$"--gpu-architecture={architecture}{(Hopper ? "a" : "")}", "--std=c++17", "--fmad=false"];
 
     private IEnumerable<string> Products(StoredWeights weights) =>
     [

@@ -6,6 +6,8 @@ namespace ScriptedServe.Engine.Compute.Cuda.Device;
 /// <summary>A GPU by its driver, with the kernels of one model and a stream of its own. Owns the device.</summary>
 internal sealed unsafe class CudaGpu : IGpu
 {
+    private const string HopperArchitecture = "sm_90";
+
     private readonly GpuDevice _device;
     private readonly GpuStream _stream;
     private readonly GpuModule _module;
@@ -21,7 +23,12 @@ internal sealed unsafe class CudaGpu : IGpu
         GpuStream? stream = null;
         try
         {
-            var compiled = cache.Get(KernelSources.BuiltIn(), kernels.Names, ModelKernels.Options(device.Description.Architecture));
+            if (kernels.Hopper && device.Description.Architecture != HopperArchitecture)
+            {
+                throw new CudaUnavailableException($"--cuda-gemm wgmma: {device.Description.Name} is of {device.Description.Architecture}; these instructions are {HopperArchitecture}'s alone (own does without)");
+            }
+
+            var compiled = cache.Get(KernelSources.BuiltIn(), kernels.Names, kernels.Options(device.Description.Architecture));
             stream = device.CreateStream();
             return new CudaGpu(device, stream, device.LoadModule(compiled.Image), compiled, setup);
         }

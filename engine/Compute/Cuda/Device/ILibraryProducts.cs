@@ -8,6 +8,9 @@ public enum ManyRowProducts
     /// <summary>Kernels/WideGemm.cu, whose sums run as those of few rows.</summary>
     Own,
 
+    /// <summary>Kernels/HopperGemm.cu where there are enough rows: the sums of <see cref="Own"/> by other instructions, if the GPU's give the same bits, which is looked at when a model is loaded.</summary>
+    Hopper,
+
     /// <summary>cuBLASLt, whose sums run as it likes for each number of rows.</summary>
     CublasLt,
 }

@@ -6,8 +6,8 @@
 // {8c + 4s, .. 8c + 4s + 3} of each lane c.
 #pragma once
 
-struct bf16 { unsigned short bits; };
-struct f16 { unsigned short bits; };
+struct bf16 { static constexpr bool Bf16 = true; unsigned short bits; };
+struct f16 { static constexpr bool Bf16 = false; unsigned short bits; };
 
 #ifdef SCRIPTEDSERVE_EMULATED
 namespace emulation {
@@ -17,7 +17,7 @@ unsigned transpose(unsigned word);
 float half_to_float(unsigned short bits);
 unsigned short float_to_half(float value);
 unsigned short float_to_bf16(float value);
-void copy_later(void* to, const void* from, bool whole);
+void copy_later(void* to, const void* from, int bytes, bool whole);
 void close_copies();
 void wait_for_copies(int newestOpen);
 }
@@ -32,7 +32,8 @@ inline float half_to_float(unsigned short bits) { return emulation::half_to_floa
 inline unsigned short float_to_half(float value) { return emulation::float_to_half(value); }
 inline unsigned pack_bf16(float first, float second) { return emulation::float_to_bf16(first) | (unsigned)emulation::float_to_bf16(second) << 16; }
 inline unsigned pack_f16(float first, float second) { return float_to_half(first) | (unsigned)float_to_half(second) << 16; }
-inline void copy_async(void* shared, const void* global, bool whole) { emulation::copy_later(shared, global, whole); }
+inline void copy_async(void* shared, const void* global, bool whole) { emulation::copy_later(shared, global, 16, whole); }
+inline void copy_async_half(void* shared, const void* global, bool whole) { emulation::copy_later(shared, global, 8, whole); }
 inline void commit_copies() { emulation::close_copies(); }
 template <int NewestOpen> inline void wait_for_copies() { emulation::wait_for_copies(NewestOpen); }
 #else
@@ -102,6 +103,11 @@ __device__ __forceinline__ unsigned pack_f16(float first, float second) {
 /// 16 bytes to shared memory while the thread goes on; zeros if not `whole`. Visible to the thread after wait_for_copies, to others after a barrier more.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, bool whole) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(shared_address(shared)), "l"(global), "r"(whole ? 16 : 0) : "memory");
+}
+
+/// The same of 8 bytes.
+__device__ __forceinline__ void copy_async_half(void* shared, const void* global, bool whole) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" :: "r"(shared_address(shared)), "l"(global), "r"(whole ? 8 : 0) : "memory");
 }
 
 /// Closes a group of copies.

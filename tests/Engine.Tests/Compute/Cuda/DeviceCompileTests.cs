@@ -17,7 +17,7 @@ public sealed partial class DeviceCompileTests
     public async Task Every_kernel_asked_for_compiles_for_a_GPU_and_keeps_its_arrays_in_registers(
         string compute, KvDataType kv, int headStride, int group, bool gelu, string weights, bool experts)
     {
-        var kernels = new ModelKernels(Enum.Parse<ComputeType>(compute), kv, headStride, group, gelu, Enum.Parse<StoredWeights>(weights), experts);
+        var kernels = new ModelKernels(Enum.Parse<ComputeType>(compute), kv, headStride, group, gelu, Enum.Parse<StoredWeights>(weights), experts, Hopper: true);
         var folder = Directory.CreateTempSubdirectory("scriptedserve-device-");
         try
         {

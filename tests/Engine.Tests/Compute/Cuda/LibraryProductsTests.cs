@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
@@ -36,6 +37,40 @@ public sealed class LibraryProductsTests : IDisposable
         Assert.Equal(4 * 3, gpu.LibraryProducts);
         Assert.All(own.Zip(library), pair => Assert.Equal(pair.First, pair.Second, 0.2));
         Assert.Equal(0, gpu.Live);
+    }
+
+    [RequiresFact(Need.CppCompiler)]
+    public async Task Products_of_sm_90s_own_instructions_are_taken_for_many_rows_and_change_no_bit()
+    {
+        const int Rows = 130, Inputs = 504, Outputs = 300;
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        float[] Multiply(bool hopper)
+        {
+            var names = new ModelKernels(ComputeType.BFloat16, KvTransport.KvDataType.BFloat16, 16, 3, GatedByGelu: false, Hopper: hopper);
+            var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(GoldenModels.Folder("llama31-bf16"), "config.json")));
+            using var products = new CudaProducts(gpu, new StepKernels(gpu, names), config, ComputeType.BFloat16, hopper ? ManyRowProducts.Hopper : ManyRowProducts.Own, maxRows: 64);
+            using IGpuMemory weights = gpu.Allocate(2 * Inputs * Outputs), inputs = gpu.Allocate(2 * Inputs * Rows), outputs = gpu.Allocate(4 * Rows * Outputs);
+            var random = new Random(3);
+            foreach (var memory in (IGpuMemory[])[weights, inputs])
+            {
+                ushort[] numbers = [.. Enumerable.Range(0, (int)memory.Bytes / 2).Select(_ => (ushort)((random.Next(0x10000) & 0x80ff) | 0x3f00))];
+                Upload(gpu, numbers, memory);
+            }
+
+            products.Multiply(new CudaMatrix(weights, null, null, Outputs, Inputs), inputs, outputs, floats: true, Rows);
+            return Read(outputs, Rows * Outputs);
+        }
+
+        var own = Multiply(hopper: false);
+        Assert.DoesNotContain(own, float.IsNaN);
+        Assert.Equal(own, Multiply(hopper: true));
+        Assert.Equal(0, gpu.Live);
+
+        using var recorder = new RecordingGpu();
+        var recorded = new StepKernels(recorder, new ModelKernels(ComputeType.BFloat16, KvTransport.KvDataType.BFloat16, 16, 3, GatedByGelu: false, Hopper: true));
+        new HopperCheck(recorder, recorded).Run();
+        Assert.Equal(1, recorder.Log.Count(entry => entry == "hopper_gemm 1,1,1"));
+        Assert.Equal([true, false, true, false], ((int[])[512, 256, 4096, 768]).Select(HopperCheck.Takes));
     }
 
     [Fact]
@@ -105,6 +140,16 @@ public sealed class LibraryProductsTests : IDisposable
         File.WriteAllBytes(path, []);
         Assert.Null(Cache().Find(Shape, 64));
     }
+
+    private static unsafe void Upload(EmulatedGpu gpu, ushort[] numbers, IGpuMemory memory)
+    {
+        fixed (ushort* first = numbers)
+        {
+            gpu.Upload(first, memory, 0, memory.Bytes);
+        }
+    }
+
+    private static unsafe float[] Read(IGpuMemory memory, int count) => new ReadOnlySpan<float>((void*)memory.Value, count).ToArray();
 
     private AlgorithmCache Cache(string machine = "device, driver, library") => new(_folder.FullName, machine);
 

@@ -17,7 +17,7 @@ public sealed partial class ModelKernelsTests
         var asked = new HashSet<string>();
         foreach (var (kv, weights) in from kv in Enum.GetValues<KvDataType>() from weights in Enum.GetValues<StoredWeights>() select (kv, weights))
         {
-            var names = new ModelKernels(ComputeType.BFloat16, kv, 128, 4, GatedByGelu: false, weights, Experts: true).Names;
+            var names = new ModelKernels(ComputeType.BFloat16, kv, 128, 4, GatedByGelu: false, weights, Experts: true, Hopper: true).Names;
             Assert.Equal(names.Distinct(), names);
             foreach (var name in names)
             {
