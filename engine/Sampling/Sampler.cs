@@ -111,8 +111,28 @@ public sealed class Sampler(int vocabSize)
             return LogitMath.IndexOfShare(_weights, uniform);
         }
 
+        if (topK == vocabSize && parameters.MinP <= 0 && TryDrawOfNucleus(scores, max, parameters, uniform, out var token))
+        {
+            return token;
+        }
+
         var kept = Keep(scores, max, parameters, topK);
         return kept[LogitMath.IndexOfShare(WeightsOf(scores, max, parameters, kept), uniform)];
+    }
+
+    /// <summary>With top_p alone: the same choice, mostly without sorting.</summary>
+    private bool TryDrawOfNucleus(ReadOnlySpan<float> scores, float max, SamplingParameters parameters, double uniform, out int token)
+    {
+        var total = Total(scores, max, parameters, vocabSize);
+        _selection.Begin(max, Math.Clamp(parameters.Temperature, LeastUnit, MostUnit));
+        var count = Nucleus.Keep(_selection, scores, _weights, parameters.TopP * total, total, _kept);
+        for (var index = 0; index < count; index++)
+        {
+            _byRank[index] = _weights[_kept[index]];
+        }
+
+        token = count == 0 ? 0 : _kept[LogitMath.IndexOfShare(_byRank.AsSpan(0, count), uniform)];
+        return count > 0;
     }
 
     /// <summary>The tokens that top_k, top_p and min_p keep, by id.</summary>

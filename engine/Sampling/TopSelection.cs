@@ -52,26 +52,35 @@ public sealed class TopSelection(int capacity)
     /// <returns>False if all are.</returns>
     public bool Extend(ReadOnlySpan<float> values)
     {
-        if (Count == values.Length)
+        var before = Count;
+        Gather(values).Sort();
+        for (var rank = before; rank < Count; rank++)
         {
-            return false;
+            _ordered[rank] = IndexOf(_keys[rank]);
         }
 
+        return Count > before;
+    }
+
+    /// <summary>
+    /// The keys of the next values, in no order, for callers that put none into order since <see cref="Begin"/>: all are behind those of the calls before. A lower key comes
+    /// first. Empty if none is left. The caller may change it.
+    /// </summary>
+    /// <param name="values">As in <see cref="Extend"/>.</param>
+    public Span<ulong> Gather(ReadOnlySpan<float> values)
+    {
         var before = Count;
-        while (Count == before)
+        while (Count == before && Count < values.Length)
         {
             Gather(values, isLast: _from >= LastSlice * _unit);
             (_from, _to) = (_to, 2 * _to);
         }
 
-        _keys.AsSpan(before, Count - before).Sort();
-        for (var rank = before; rank < Count; rank++)
-        {
-            _ordered[rank] = (int)(uint)_keys[rank];
-        }
-
-        return true;
+        return _keys.AsSpan(before, Count - before);
     }
+
+    /// <summary>The index of the value that a key is of.</summary>
+    public static int IndexOf(ulong key) => (int)(uint)key;
 
     /// <summary>Adds the keys of the values at distances in [from, to) of the largest.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

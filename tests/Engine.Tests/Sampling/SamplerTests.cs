@@ -77,6 +77,27 @@ public sealed class SamplerTests
     }
 
     [Fact]
+    public void A_nucleus_of_many_tokens_is_that_of_the_plain_definition()
+    {
+        const int Vocab = 3000;
+        var random = new Random(3);
+        var sampler = new Sampler(Vocab);
+        for (var round = 0; round < 120; round++)
+        {
+            // From flat, where the nucleus is most of the vocabulary, to steep; some with many ties, and all equal, where sums become enough exactly at a token.
+            var (spread, steps) = (new[] { 0f, 0.5f, 4f, 30f }[round % 4], random.Next(2) == 0 ? 7 : 1 << 20);
+            float[] logits = [.. Enumerable.Range(0, Vocab).Select(_ => random.Next(steps) * spread / steps)];
+            var parameters = new SamplingParameters
+            {
+                Temperature = 0.2f + random.NextSingle(),
+                TopP = round % 3 == 0 ? new[] { 0.25f, 0.5f, 0.75f }[random.Next(3)] : Math.Max(1e-4f, random.NextSingle()),
+                Seed = (ulong)random.NextInt64(),
+            };
+            Assert.Equal(Naive(logits, parameters, round), sampler.Sample(logits, parameters, null, 0, round).Token);
+        }
+    }
+
+    [Fact]
     public void Penalties_look_back_on_prompt_and_output_as_documented()
     {
         float[] scores = [2, -2, 2, -2, 1];
