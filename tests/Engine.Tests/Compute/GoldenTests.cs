@@ -154,14 +154,18 @@ public sealed class GoldenTests(ITestOutputHelper output)
     }
 
     [Theory]
-    [InlineData("mixtral-f32", "mlp.")]
-    [InlineData("mixtral-f32", "block_sparse_moe.")]
-    [InlineData("qwen3moe-f32", "mlp.")]
-    [InlineData("qwen3moe-bf16", "mlp.")]
-    public void Experts_in_one_tensor_give_the_same_bits_as_those_in_tensors_of_their_own(string name, string place)
+    [InlineData("mixtral-f32", "mlp.", 1)]
+    [InlineData("mixtral-f32", "block_sparse_moe.", 3)]
+    [InlineData("mixtral-bf16", "block_sparse_moe.", 1)]
+    [InlineData("mixtral-bf16", "mlp.", 4)]
+    [InlineData("qwen3moe-f32", "mlp.", 1)]
+    [InlineData("qwen3moe-bf16", "mlp.", 2)]
+    public void Experts_in_one_tensor_give_the_same_bits_as_those_in_tensors_of_their_own(string name, string place, int files)
     {
         using var folder = ModelFolder.CopyOf(name);
+        folder.Join();
         folder.FuseExperts(place);
+        folder.Shard(files);
         foreach (var weights in new[] { WeightFormat.Auto, WeightFormat.Int8 })
         {
             var options = new CpuRunnerOptions { Weights = weights, Threads = 2, MaxBatchTokens = 160 };
@@ -177,6 +181,11 @@ public sealed class GoldenTests(ITestOutputHelper output)
         var reference = ReferenceDecoder.Load(folder.Path);
         int[] prompt = GoldenModels.Cases(name).Cases[0].Prompt;
         Assert.Equal(ReferenceDecoder.Load(GoldenModels.Folder(name)).Logits(prompt)[^1], reference.Logits(prompt)[^1]);
+
+        if (files > 1)
+        {
+            return;
+        }
 
         // Damaged: too few experts in one of the tensors.
         string tensor = "";

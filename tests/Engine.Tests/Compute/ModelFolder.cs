@@ -127,12 +127,73 @@ internal sealed partial class ModelFolder : IDisposable
             : Router().Replace(name, $"$1{place}gate.weight");
     }
 
-    /// <summary>Replaces model.safetensors by this header and data.</summary>
-    public void WriteFile(ReadOnlySpan<byte> header, ReadOnlySpan<byte> data)
+    /// <summary>Puts the tensors of a folder of several files into one, without an index.</summary>
+    public void Join()
+    {
+        string[] files = [.. Directory.GetFiles(Path, "model-*.safetensors").Order(StringComparer.Ordinal)];
+        if (files.Length == 0)
+        {
+            return;
+        }
+
+        var joined = new JsonObject();
+        var data = new List<byte>();
+        foreach (string file in files)
+        {
+            byte[] bytes = System.IO.File.ReadAllBytes(file);
+            int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+            foreach (var (name, value) in JsonNode.Parse(bytes.AsSpan(8, length))!.AsObject().Where(entry => entry.Key != "__metadata__"))
+            {
+                int[] offsets = [.. value!["data_offsets"]!.AsArray().Select(offset => data.Count + (int)offset!)];
+                joined[name] = new JsonObject { ["dtype"] = value["dtype"]!.DeepClone(), ["shape"] = value["shape"]!.DeepClone(), ["data_offsets"] = new JsonArray(offsets[0], offsets[1]) };
+            }
+
+            data.AddRange(bytes.AsSpan(8 + length));
+            System.IO.File.Delete(file);
+        }
+
+        WriteFile(JsonSerializer.SerializeToUtf8Bytes(joined), [.. data]);
+        System.IO.File.Delete(File("model.safetensors.index.json"));
+    }
+
+    /// <summary>Spreads the tensors of model.safetensors over several files, neighbours in different ones, with an index; one file stays as it is.</summary>
+    public void Shard(int files)
+    {
+        if (files == 1)
+        {
+            return;
+        }
+
+        byte[] bytes = System.IO.File.ReadAllBytes(File("model.safetensors"));
+        int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        var tensors = JsonNode.Parse(bytes.AsSpan(8, length))!.AsObject().Where(entry => entry.Key != "__metadata__").ToList();
+        var places = new JsonObject();
+        for (int file = 0; file < files; file++)
+        {
+            string fileName = $"model-{file + 1:D5}-of-{files:D5}.safetensors";
+            var header = new JsonObject();
+            var data = new List<byte>();
+            foreach (var (name, value) in tensors.Where((_, i) => i % files == file))
+            {
+                int begin = data.Count;
+                data.AddRange(bytes.AsSpan(8 + length)[(int)value!["data_offsets"]![0]!..(int)value["data_offsets"]![1]!]);
+                header[name] = new JsonObject { ["dtype"] = value["dtype"]!.DeepClone(), ["shape"] = value["shape"]!.DeepClone(), ["data_offsets"] = new JsonArray(begin, data.Count) };
+                places[name] = fileName;
+            }
+
+            WriteFile(JsonSerializer.SerializeToUtf8Bytes(header), [.. data], fileName);
+        }
+
+        System.IO.File.WriteAllText(File("model.safetensors.index.json"), new JsonObject { ["weight_map"] = places }.ToJsonString());
+        System.IO.File.Delete(File("model.safetensors"));
+    }
+
+    /// <summary>Replaces a file of weights by this header and data.</summary>
+    public void WriteFile(ReadOnlySpan<byte> header, ReadOnlySpan<byte> data, string name = "model.safetensors")
     {
         var length = new byte[8];
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
-        System.IO.File.WriteAllBytes(File("model.safetensors"), [.. length, .. header, .. data]);
+        System.IO.File.WriteAllBytes(File(name), [.. length, .. header, .. data]);
     }
 
     public delegate void SpanAction(Span<byte> data);
