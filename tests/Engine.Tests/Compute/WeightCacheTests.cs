@@ -53,7 +53,7 @@ public sealed class WeightCacheTests : IDisposable
     {
         var cache = Cache();
         using var folder = ModelFolder.CopyOf(Name);
-        foreach (var format in Enum.GetValues<WeightFormat>())
+        foreach (var format in Enum.GetValues<WeightFormat>().Where(static format => format != WeightFormat.Float8))
         {
             Load(cache, folder.Path, format).Dispose();
         }

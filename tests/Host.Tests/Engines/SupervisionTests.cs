@@ -39,7 +39,7 @@ public sealed class SupervisionTests
         local.Start();
         var engine = world.Fleet.Find("engine-0");
 
-        await world.EventuallyAsTimePasses(() => engine.State == EngineState.Failed, TimeSpan.FromSeconds(1));
+        await world.EventuallyAsTimePasses(() => engine.State == EngineState.Failed, Step);
         Assert.Equal(5, launcher.Processes.Count);
         Assert.Contains("no such model", engine.Reason, StringComparison.Ordinal);
         Assert.Contains("5 starts", engine.Reason, StringComparison.Ordinal);
