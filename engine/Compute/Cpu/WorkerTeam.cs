@@ -256,7 +256,13 @@ internal sealed class WorkerTeam : IDisposable
     private bool TryTakeOver(int worker)
     {
         ref long own = ref _shares[worker].Left;
-        int loop = Run.Of(Volatile.Read(ref own)).Loop;
+        var mine = Run.Of(Volatile.Read(ref own));
+        if (mine.Count > 0)
+        {
+            // The next loop has begun since the share was found empty: it must not be overwritten.
+            return true;
+        }
+
         for (int other = worker + 1; other < worker + Threads; other++)
         {
             ref long share = ref _shares[other % Threads].Left;
@@ -265,7 +271,7 @@ internal sealed class WorkerTeam : IDisposable
             int middle = left.First + left.Count / 2;
 
             // A loop that this thread has not got its share of yet would overwrite what it took.
-            if (left.Count > 0 && left.Loop == loop && Interlocked.CompareExchange(ref share, (left with { End = middle }).Packed, seen) == seen)
+            if (left.Count > 0 && left.Loop == mine.Loop && Interlocked.CompareExchange(ref share, (left with { End = middle }).Packed, seen) == seen)
             {
                 Volatile.Write(ref own, (left with { First = middle }).Packed);
                 return true;
