@@ -54,6 +54,31 @@ public sealed class WorkerTeamTests
         }
     }
 
+    /// <summary>More threads than processors: one that has just found its share empty is often held up until the next loop has begun.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(8)]
+    public async Task Loops_that_follow_each_other_at_once_lose_no_item(int threads)
+    {
+        var team = new WorkerTeam(threads);
+        long ran = 0;
+        long expected = 0;
+        var loops = Task.Run(() =>
+        {
+            for (int loop = 0; loop < 100_000; loop++)
+            {
+                int items = threads * 3;
+                expected += items;
+                team.ForRuns(items, 1, (_, count, _) => Interlocked.Add(ref ran, count));
+            }
+        });
+
+        // A lost item keeps its loop from ending, and the team from being disposed of.
+        await loops.WaitAsync(TimeSpan.FromMinutes(3));
+        team.Dispose();
+        Assert.Equal(expected, ran);
+    }
+
     [Fact]
     public void What_a_thread_that_is_held_up_has_not_begun_is_done_by_others()
     {
