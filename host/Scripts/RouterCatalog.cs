@@ -152,13 +152,13 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
     }
 
     /// <summary>Ends the canary if there is one; else activates the version that was active before.</summary>
-    /// <param name="onlyFrom">Only if this version is what would be taken out.</param>
+    /// <param name="onlyFrom">Takes out this version, be it the canary or the active one (a canary beside it ends too), and no other.</param>
     /// <returns>The version that serves now.</returns>
     /// <exception cref="RouterRefusedException">No such router, nothing to go back to, or the store cannot be written.</exception>
     public async Task<RouterVersionInfo> Rollback(string name, RouterCause cause, int? onlyFrom, CancellationToken cancellationToken)
     {
         var slot = Slot(name);
-        while (NextRollback(slot) is { } target && !await TryLoad(slot, target, cancellationToken))
+        while (NextRollback(slot, onlyFrom) is { } target && !await TryLoad(slot, target, cancellationToken))
         {
             // What does not load any more is passed over.
         }
@@ -167,13 +167,13 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             table =>
             {
                 var route = table[name];
-                var from = route.Canary?.Version ?? route.Active;
+                var from = TakenOut(route, onlyFrom);
                 if (onlyFrom is { } only && only != from)
                 {
                     throw RouterRefusals.Overtaken(name, only, from);
                 }
 
-                var target = route.Canary is not null ? route.Active : slot.RollbackTarget is { } past && route.Past.Contains(past) ? past : null;
+                var target = from != route.Active ? route.Active : slot.RollbackTarget is { } past && route.Past.Contains(past) ? past : null;
                 return target is null
                     ? throw RouterRefusals.NoPrevious(name)
                     : new StoreCommit([new RouterChange(RouterChangeKind.RolledBack, name) { Version = target, From = from, By = cause.By, Reason = cause.Reason }]);
@@ -303,11 +303,14 @@ public sealed class RouterCatalog : IRouterCatalog, IAsyncDisposable
             : new RouterChange(RouterChangeKind.Deleted, slot.Name) { Version = number, By = cause.By, Reason = cause.Reason };
     }
 
-    private int? NextRollback(RouterSlot slot)
+    private static int? TakenOut(RouterRoute route, int? onlyFrom) => onlyFrom == route.Active ? onlyFrom : route.Canary?.Version ?? route.Active;
+
+    /// <summary>A version that a rollback would let serve and that is not loaded.</summary>
+    private int? NextRollback(RouterSlot slot, int? onlyFrom)
     {
         lock (_lock)
         {
-            return slot.Route.Canary is null && slot.RollbackTarget is { } target && !slot.Serving.Usable.ContainsKey(target) ? target : null;
+            return TakenOut(slot.Route, onlyFrom) == slot.Route.Active && slot.RollbackTarget is { } target && !slot.Serving.Usable.ContainsKey(target) ? target : null;
         }
     }
 

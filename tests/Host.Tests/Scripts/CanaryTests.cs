@@ -33,6 +33,20 @@ public sealed class CanaryTests
     }
 
     [Fact]
+    public async Task The_active_version_can_be_taken_out_beside_a_canary_which_then_ends_too()
+    {
+        await using var harness = new CatalogHarness();
+        await harness.MustPut(CatalogHarness.Answering(1));
+        await harness.MustPut(CatalogHarness.Answering(2));
+        await harness.MustPut(CatalogHarness.Answering(3), activate: false);
+        await harness.Activate("main", 3, share: 50);
+
+        Assert.Equal(1, (await harness.Rollback(onlyFrom: 2)).Version);
+        Assert.Null(harness.Router().Canary);
+        Assert.All(Versions(harness), version => Assert.Equal(1, version));
+    }
+
+    [Fact]
     public async Task The_end_of_a_canary_is_told_however_it_comes()
     {
         await using var harness = new CatalogHarness();
@@ -88,8 +102,9 @@ public sealed class CanaryTests
         await harness.MustPut(CatalogHarness.Answering(2), activate: false);
         await harness.Activate("main", 2, share: 10);
         Assert.Equal("router_in_use", await Refused(() => harness.Delete("main", 2)));
-        Assert.Equal("overtaken", await Refused(() => harness.Rollback(onlyFrom: 1)));
+        Assert.Equal("no_previous_version", await Refused(() => harness.Rollback(onlyFrom: 1)));
         await harness.Rollback(onlyFrom: 2);
+        Assert.Equal("overtaken", await Refused(() => harness.Rollback(onlyFrom: 2)));
         await harness.Label("stable", 2);
         Assert.Equal("router_in_use", await Refused(() => harness.Delete("main", 2)));
 
