@@ -9,7 +9,7 @@ using ScriptedServe.KvTransport.Wire;
 namespace ScriptedServe.KvTransport;
 
 /// <summary>
-/// The receiving end of one engine: owns the listeners, the connections and the grants over a pool that it does not own. With a <see cref="SharedKvPool"/> and a unix
+/// The receiving end of one engine: owns the listeners, the connections and the grants over a pool that it does not own. With a <see cref="SharedKvPool"/>, or a pool on a device that others can open, and a unix
 /// socket, senders of this machine write the pool themselves; everyone else sends over TCP. Dispose it before the pool.
 /// </summary>
 public sealed class KvEndpoint : IKvReceiver
@@ -25,6 +25,8 @@ public sealed class KvEndpoint : IKvReceiver
     private readonly GrantTable _table;
     private readonly GrantLedger _ledger;
     private readonly ShmRoute? _shm;
+    private readonly GrantRegion? _region;
+    private readonly DeviceRoute? _device;
     private readonly TcpRoute? _tcp;
     private readonly List<(Socket Socket, Doorway Door)> _listeners = [];
     private readonly List<Task> _accepting = [];
@@ -42,6 +44,12 @@ public sealed class KvEndpoint : IKvReceiver
         var proof = new ClusterProof(options.ClusterSecret);
         try
         {
+            if (options.UnixPath is { } control && pool is { IsOnDevice: true, Shards: 1 } && pool.Export() is { } export)
+            {
+                _region = GrantRegion.Create(pool.Layout, pool.Pages, options.Epoch, SharedKvPool.DefaultGrantSlots);
+                _device = new DeviceRoute(_region.Path, _region.Nonce, control, export);
+            }
+
             if (options.UnixPath is { } path)
             {
                 _listeners.Add((ListenUnix(path), new Doorway(proof, options)));
@@ -57,6 +65,7 @@ public sealed class KvEndpoint : IKvReceiver
         catch
         {
             _listeners.ForEach(listener => listener.Socket.Dispose());
+            _region?.Dispose();
             throw;
         }
 
@@ -67,7 +76,7 @@ public sealed class KvEndpoint : IKvReceiver
         }
         else
         {
-            _table = GrantTable.InPrivateMemory(SharedKvPool.DefaultGrantSlots, SharedKvPool.DefaultGrantSlots);
+            _table = _region?.Grants ?? GrantTable.InPrivateMemory(SharedKvPool.DefaultGrantSlots, SharedKvPool.DefaultGrantSlots);
         }
 
         _ledger = new GrantLedger(_table);
@@ -104,7 +113,7 @@ public sealed class KvEndpoint : IKvReceiver
         try
         {
             grant.Address = _codec.Encode(new KvAddress(
-                _options.EngineId, _options.Epoch, reservationId, grant.Slot, grant.Generation, _pool.Layout.Fingerprint, begin, end, copy, _shm, _tcp));
+                _options.EngineId, _options.Epoch, reservationId, grant.Slot, grant.Generation, _pool.Layout.Fingerprint, begin, end, copy, _shm, _tcp, _device));
         }
         catch
         {
@@ -122,7 +131,11 @@ public sealed class KvEndpoint : IKvReceiver
 
     /// <summary>Free and held add up. For tests, and when idle.</summary>
     /// <exception cref="InvalidOperationException">They do not.</exception>
-    public void CheckIntegrity() => _ledger.CheckIntegrity();
+    public void CheckIntegrity()
+    {
+        ObjectDisposedException.ThrowIf(_region is not null && _disposal is not null, this);
+        _ledger.CheckIntegrity();
+    }
 
     /// <summary>
     /// Closes the listeners and all connections and ends all grants. Does not wait for senders of other processes that are within a copy: their mapping outlives
@@ -147,6 +160,18 @@ public sealed class KvEndpoint : IKvReceiver
         foreach (var grant in _ledger.All)
         {
             await grant.GiveUpAsync();
+        }
+
+        if (_region is not null)
+        {
+            // Whoever has the memory open closes it when it finds its connections gone; it is not freed under one that has not yet, nor under one that was killed.
+            _region.Close();
+            if (_region.Openings > 0)
+            {
+                _pool.Abandon();
+            }
+
+            _region.Dispose();
         }
 
         if (_options.UnixPath is { } path)
@@ -248,7 +273,8 @@ public sealed class KvEndpoint : IKvReceiver
         try
         {
             stream.Widen(inputBytes: 64 << 10, outputBytes: 4 << 10, FrameStream.OpenFrameBytes);
-            await new KvConnection(stream, _pool, _table, _ledger, Authenticate, _options).RunAsync(_shutdown.Token);
+            using var connection = new KvConnection(stream, _pool, _table, _ledger, Authenticate, _options);
+            await connection.RunAsync(_shutdown.Token);
         }
         finally
         {

@@ -1,4 +1,6 @@
 using System.Net;
+using System.Net.Sockets;
+using ScriptedServe.KvTransport.Receiving;
 
 namespace ScriptedServe.KvTransport;
 
@@ -42,6 +44,9 @@ public sealed record KvEndpointOptions
     public int MaxConnections { get; init; } = 4096;
 
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>The process at the other end of a unix socket.</summary>
+    internal Func<Socket, TimeProvider, IPeerProcess> ProcessOf { get; init; } = PeerProcess.Of;
 
     /// <exception cref="ArgumentException">Names every setting that is wrong.</exception>
     internal void Validate(KvPool pool)

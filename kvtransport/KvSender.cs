@@ -6,8 +6,8 @@ using ScriptedServe.KvTransport.Wire;
 namespace ScriptedServe.KvTransport;
 
 /// <summary>
-/// The sending end of one engine, over a pool that it does not own. It writes the pools of engines on this machine directly ("shm") and sends to all others, or where that
-/// fails, over TCP. Mappings and connections are kept between sessions and dropped when the receiver is seen to end. Dispose the sessions first, then this, then the pool.
+/// The sending end of one engine, over a pool that it does not own. It writes the pools of engines on this machine directly, in memory of the host ("shm") or of a device that this one's reaches ("ipc"), and sends
+/// to all others, or where that fails, over TCP. Mappings and connections are kept between sessions and dropped when the receiver is seen to end. Dispose the sessions first, then this, then the pool.
 /// </summary>
 public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
 {
@@ -35,6 +35,18 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
         var decoded = _codec.Decode(address.Span);
         decoded.CheckAgainst(pool.Layout);
         var unreachable = new List<string>();
+        if (decoded.Device is { } device && options.AllowSharedMemory)
+        {
+            try
+            {
+                return await OpenAsync(DevicePeer(decoded, device), decoded, address, cancellationToken);
+            }
+            catch (Exception fault) when (IsNoWay(fault))
+            {
+                unreachable.Add($"ipc: {fault.Message}");
+            }
+        }
+
         if (decoded.Shm is { } shm && options.AllowSharedMemory)
         {
             try
@@ -60,7 +72,7 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
         }
 
         throw new KvTransportException(KvFault.Unreachable, unreachable.Count == 0
-            ? $"Engine {decoded.EngineId} offers no transport that this engine can use{(decoded.Shm is null ? "" : " (shared memory is not allowed here, TCP is not offered)")}."
+            ? $"Engine {decoded.EngineId} offers no transport that this engine can use{(decoded.Shm is null && decoded.Device is null ? "" : " (shared memory is not allowed here, TCP is not offered)")}."
             : $"Engine {decoded.EngineId} cannot be reached. {string.Join("; ", unreachable)}");
     }
 
@@ -98,8 +110,13 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
             throw new KvTransportException(KvFault.Unreachable, other.Message, other);
         }
 
-        return new KvPeer(key, mapped, token => ConnectUnixAsync(route.ControlPath, token), options.MaxIdleConnections, Forget);
+        return new KvPeer(key, new SharedPeerMemory(mapped), token => ConnectUnixAsync(route.ControlPath, token), options.MaxIdleConnections, Forget);
     });
+
+    /// <exception cref="IOException">The receiver is not on this machine.</exception>
+    /// <exception cref="KvTransportException">Unreachable: its memory cannot be opened here.</exception>
+    private KvPeer DevicePeer(KvAddress address, DeviceRoute route) => Peer($"{route.ControlPath} {route.Nonce} {address.Epoch}", key =>
+        new KvPeer(key, new DevicePeerMemory(pool, address, route), token => ConnectUnixAsync(route.ControlPath, token), options.MaxIdleConnections, Forget));
 
     private KvPeer TcpPeer(KvAddress address, TcpRoute route) => Peer($"{route.Host}:{route.Port} {address.Epoch}", key =>
         new KvPeer(key, null, token => ConnectTcpAsync(route, token), options.MaxIdleConnections, Forget));
@@ -143,7 +160,7 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
                 var (stream, reused) = await peer.ConnectAsync(either.Token);
                 try
                 {
-                    await stream.SendAsync(Message.Open(bytes, peer.Pool is not null), either.Token);
+                    await stream.SendAsync(Message.Open(bytes, peer.Memory is not null), either.Token);
                     var accept = await PeerReply.ExpectAsync(stream, MessageKind.Accept, either.Token);
                     return new KvSendSession(pool, address, Writer(peer, address, accept.First, stream), stream, options, (done, reusable) => OverAsync(peer, done, reusable));
                 }
@@ -178,7 +195,7 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
 
     private IPageWriter Writer(KvPeer peer, KvAddress address, int cell, FrameStream stream)
     {
-        if (peer.Pool is not { } remote)
+        if (peer.Memory is not { } remote)
         {
             return new StreamPageWriter(pool, stream);
         }
@@ -186,7 +203,7 @@ public sealed class KvSender(KvPool pool, KvSenderOptions options) : IKvSender
         // What follows is written without further checks, so a damaged address must not get past here.
         var outside = Array.FindIndex(address.Pages, page => page >= remote.Pages);
         return outside < 0 && address.Slot < remote.Grants.Slots && cell >= 0 && cell < remote.Grants.Cells
-            ? new ShmPageWriter(pool, remote, address, cell, stream, options)
+            ? remote.NewWriter(pool, address, cell, stream, options)
             : throw new KvTransportException(KvFault.OutOfRange, $"Reservation {address.ReservationId} names a page, slot or cell outside engine {address.EngineId}'s pool of {remote.Pages} pages.");
     }
 

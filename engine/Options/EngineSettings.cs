@@ -13,7 +13,7 @@ public static class EngineSettings
     public static readonly EngineSetting Listen = new("listen", "ADDRESS", "Where calls are taken: unix:PATH or http://HOST:PORT, port 0 for a free one. Default: http://127.0.0.1:8100. Other machines must present a token made from the cluster's secret.");
     public static readonly EngineSetting KvListen = new("kv-listen", "HOST:PORT", "Where KV of other machines is taken, port 0 for a free one. Default: the host of --listen, or 127.0.0.1, and a free port.");
     public static readonly EngineSetting KvAdvertise = new("kv-advertise", "HOST", "Name or address by which other machines reach --kv-listen. Default: its host. Needed where that is * or 0.0.0.0.");
-    public static readonly EngineSetting KvTransport = new("kv-transport", "NAME", "How KV is sent and received: auto (shared memory between engines of this machine, else TCP) or tcp. Default: auto.");
+    public static readonly EngineSetting KvTransport = new("kv-transport", "NAME", "How KV is sent and received: auto (shared memory or CUDA IPC between engines of this machine, else TCP) or tcp. Default: auto.");
     public static readonly EngineSetting KvMemory = new("kv-memory", "SIZE", "Memory of the KV pool, as in 512MiB or 2GiB; on a GPU it is the GPU's. Default: 1GiB, at most 16 TiB.");
     public static readonly EngineSetting KvDataType = new("kv-dtype", "TYPE", "What keys and values are kept as: f32, bf16 or f16. Those of 16 bits take half the memory and are rounded as they are stored. The same on engines that exchange KV. Default: f32; on a GPU what it computes in.");
     public static readonly EngineSetting PageTokens = new("page-tokens", "N", "Tokens of a KV page, 1 to 4096. The same on engines that exchange KV. Default: 16.");

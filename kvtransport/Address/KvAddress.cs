@@ -6,6 +6,12 @@ namespace ScriptedServe.KvTransport.Address;
 /// <param name="ControlPath">The unix socket of the receiver's endpoint.</param>
 internal sealed record ShmRoute(string Path, Guid Nonce, string ControlPath);
 
+/// <summary>The receiver's pool on a device as a process of the same machine opens it.</summary>
+/// <param name="TablePath">A /proc path of the file that has the grant table.</param>
+/// <param name="Nonce">That file's own; what the path leads to must have it.</param>
+/// <param name="ControlPath">The unix socket of the receiver's endpoint.</param>
+internal sealed record DeviceRoute(string TablePath, Guid Nonce, string ControlPath, DeviceExport Export);
+
 /// <summary>The receiver's endpoint as other machines reach it.</summary>
 internal sealed record TcpRoute(string Host, int Port);
 
@@ -25,7 +31,8 @@ internal sealed record KvAddress(
     int End,
     int[] Pages,
     ShmRoute? Shm,
-    TcpRoute? Tcp)
+    TcpRoute? Tcp,
+    DeviceRoute? Device = null)
 {
     /// <exception cref="KvAddressException">The KV is laid out otherwise, or the pages do not fit the range.</exception>
     public void CheckAgainst(KvLayout layout)

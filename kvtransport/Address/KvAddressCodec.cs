@@ -113,9 +113,9 @@ internal sealed class KvAddressCodec
         Require(fingerprint.Length == 32, $"a layout fingerprint of {fingerprint.Length} digits");
         Require(begin >= 0 && end >= begin && end - begin <= MaxTokens, $"tokens [{begin}, {end}), the limit is {MaxTokens}");
         var pages = ReadPages(ref reader, limit: end - begin);
-        var (shm, tcp) = ReadRoutes(ref reader);
+        var (shm, tcp, device) = ReadRoutes(ref reader);
         Require(reader.AtEnd, $"{body.Length - reader.Consumed} bytes too many");
-        return new KvAddress(engine, epoch, reservation, slot, generation, fingerprint, begin, end, pages, shm, tcp);
+        return new KvAddress(engine, epoch, reservation, slot, generation, fingerprint, begin, end, pages, shm, tcp, device);
     }
 
     /// <summary>Runs of consecutive pages, as [first, count, first, count ...].</summary>
@@ -164,7 +164,19 @@ internal sealed class KvAddressCodec
     /// <summary>A map, so that an engine passes over transports it does not know.</summary>
     private static void WriteRoutes(MessagePackWriter writer, KvAddress address)
     {
-        writer.WriteMapHeader((address.Shm is null ? 0 : 1) + (address.Tcp is null ? 0 : 1));
+        writer.WriteMapHeader((address.Device is null ? 0 : 1) + (address.Shm is null ? 0 : 1) + (address.Tcp is null ? 0 : 1));
+        if (address.Device is { } device)
+        {
+            writer.Write("ipc");
+            writer.WriteArrayHeader(6);
+            writer.Write(Text(device.TablePath, "grant table path"));
+            writer.WriteBinary(device.Nonce.ToByteArray());
+            writer.Write(Text(device.ControlPath, "unix socket path"));
+            writer.WriteBinary(device.Export.Device.ToByteArray());
+            writer.WriteBinary(device.Export.Handle.Span);
+            writer.Write(device.Export.Offset);
+        }
+
         if (address.Shm is { } shm)
         {
             writer.Write("shm");
@@ -183,20 +195,25 @@ internal sealed class KvAddressCodec
         }
     }
 
-    private static (ShmRoute? Shm, TcpRoute? Tcp) ReadRoutes(ref MessagePackReader reader)
+    private static (ShmRoute? Shm, TcpRoute? Tcp, DeviceRoute? Device) ReadRoutes(ref MessagePackReader reader)
     {
+        DeviceRoute? device = null;
         ShmRoute? shm = null;
         TcpRoute? tcp = null;
         for (var left = reader.ReadMapHeader(); left > 0; left--)
         {
             switch (reader.ReadString())
             {
+                case "ipc":
+                    Require(reader.ReadArrayHeader() == 6, "an ipc route of another shape");
+                    var (table, tableNonce, control) = (reader.ReadString(), ReadGuid(ref reader), reader.ReadString());
+                    var (id, handle, offset) = (ReadGuid(ref reader), reader.ReadBinary().ToArray(), reader.ReadInt64());
+                    Require(handle.Length is > 0 and <= MaxTextBytes && offset >= 0, $"a handle of {handle.Length} bytes, offset {offset}");
+                    device = new DeviceRoute(table, tableNonce, control, new DeviceExport(id, handle, offset));
+                    break;
                 case "shm":
                     Require(reader.ReadArrayHeader() == 3, "a shm route of another shape");
-                    var path = reader.ReadString();
-                    var nonce = reader.ReadBinary();
-                    Require(nonce.Length == 16, $"a nonce of {nonce.Length} bytes");
-                    shm = new ShmRoute(path, new Guid(nonce), reader.ReadString());
+                    shm = new ShmRoute(reader.ReadString(), ReadGuid(ref reader), reader.ReadString());
                     break;
                 case "tcp":
                     Require(reader.ReadArrayHeader() == 2, "a tcp route of another shape");
@@ -209,7 +226,14 @@ internal sealed class KvAddressCodec
             }
         }
 
-        return (shm, tcp);
+        return (shm, tcp, device);
+    }
+
+    private static Guid ReadGuid(ref MessagePackReader reader)
+    {
+        var bytes = reader.ReadBinary();
+        Require(bytes.Length == 16, $"an id of {bytes.Length} bytes");
+        return new Guid(bytes);
     }
 
     private static string Text(string value, string what) => System.Text.Encoding.UTF8.GetByteCount(value) <= MaxTextBytes

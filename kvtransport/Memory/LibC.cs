@@ -17,6 +17,8 @@ internal static unsafe partial class LibC
     private const int SeekEnd = 2;
     private const int ProtReadWrite = 1 | 2;
     private const int MapShared = 1;
+    private const int PidFdOpen = 434;
+    private const short PollIn = 1;
 
     /// <summary>Neither shrinks nor grows, and these seals stay: whoever maps the file cannot be killed by its owner truncating it.</summary>
     public const int SealedSize = 1 | 2 | 4;
@@ -53,6 +55,24 @@ internal static unsafe partial class LibC
 
     public static void Unmap(byte* address, long bytes) => Check(munmap(address, (nuint)bytes), "munmap");
 
+    /// <summary>A descriptor of a process; it becomes readable when the process has ended.</summary>
+    public static SafeFileHandle OpenProcess(int pid) => new((nint)Check((int)syscall(PidFdOpen, pid, 0), $"pidfd_open({pid})"), ownsHandle: true);
+
+    public static bool IsReadable(SafeFileHandle file)
+    {
+        var held = false;
+        file.DangerousAddRef(ref held);
+        try
+        {
+            var polled = new PollDescriptor { File = (int)file.DangerousGetHandle(), Events = PollIn };
+            return Check(poll(&polled, 1, 0), "poll") > 0;
+        }
+        finally
+        {
+            file.DangerousRelease();
+        }
+    }
+
     private static int Check(int result, string call) => result >= 0 ? result : throw Failed(call);
 
     private static IOException Failed(string call)
@@ -78,6 +98,20 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial void* mmap(void* address, nuint length, int protection, int flags, SafeFileHandle file, long offset);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint syscall(nint number, nint first, nint second);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int poll(PollDescriptor* descriptors, nuint count, int timeoutMs);
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct PollDescriptor
+    {
+        public int File;
+        public short Events;
+        public short Returned;
+    }
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int munmap(void* address, nuint length);

@@ -48,6 +48,13 @@ internal readonly record struct PageRuns(PageSlice Slice, int Heads)
     /// <summary>Bytes of each run.</summary>
     public int Bytes => IsOneRun ? Layout.PageBytes : Heads * Slice.Count * Layout.HeadBytes;
 
+    /// <summary>Where in a page of a pool of one shard a run begins.</summary>
+    public long OffsetOf(int run)
+    {
+        var (plane, head) = Math.DivRem(run * Heads, Layout.KvHeads);
+        return (long)((((plane * Layout.KvHeads) + head) * Layout.PageTokens) + Slice.Slot) * Layout.HeadBytes;
+    }
+
     /// <summary>Where a pool has a run.</summary>
     public unsafe byte* Find(KvPool pool, int layer, int page, int run)
     {

@@ -11,8 +11,13 @@ namespace ScriptedServe.KvTransport.Receiving;
 /// sends or fails to send ends this connection and no other.
 /// </summary>
 /// <param name="stream">Belongs to the caller.</param>
-internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable table, GrantLedger ledger, Func<ReadOnlyMemory<byte>, KvAddress> authenticate, KvEndpointOptions options)
+internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable table, GrantLedger ledger, Func<ReadOnlyMemory<byte>, KvAddress> authenticate, KvEndpointOptions options) : IDisposable
 {
+    /// <summary>Of a sender that has a device write.</summary>
+    private IPeerProcess? _process;
+
+    public void Dispose() => _process?.Dispose();
+
     /// <summary>Serves until the peer closes, misbehaves, or <paramref name="shutdown"/>. Never fails.</summary>
     public async Task RunAsync(CancellationToken shutdown)
     {
@@ -66,6 +71,11 @@ internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable t
             throw new KvTransportException(KvFault.Malformed, "Shared memory is controlled over the unix socket only.");
         }
 
+        if (sharedMemory && pool.IsOnDevice)
+        {
+            _process ??= options.ProcessOf(stream.Socket, options.TimeProvider);
+        }
+
         var cell = ledger.TakeCell();
         grant.SessionOpened(cell, sharedMemory);
         try
@@ -98,6 +108,11 @@ internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable t
         if (sharedMemory && table.IsInside(cell))
         {
             await SkipToEndAsync(shutdown);
+            if (_process is not null && table.IsInside(cell))
+            {
+                // It was killed within a copy, which its device may still be making.
+                await _process.EndedAsync(shutdown).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
         }
 
         grant.SessionClosed(cell);

@@ -68,7 +68,7 @@ internal sealed class IdleConnection : IDisposable
 /// </summary>
 /// <param name="connect">Makes a connection that may open sessions.</param>
 /// <param name="retired">Called once.</param>
-internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationToken, Task<FrameStream>> connect, int maxIdle, Action<KvPeer> retired)
+internal sealed class KvPeer(string key, IPeerMemory? memory, Func<CancellationToken, Task<FrameStream>> connect, int maxIdle, Action<KvPeer> retired)
 {
     private readonly Lock _gate = new();
     private readonly List<IdleConnection> _idle = [];
@@ -78,7 +78,7 @@ internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationTo
     public string Key { get; } = key;
 
     /// <summary>Null if the receiver is reached by stream only.</summary>
-    public SharedKvPool? Pool { get; } = pool;
+    public IPeerMemory? Memory { get; } = memory;
 
     /// <summary>Holds the mapping for a session. False if the peer is retired.</summary>
     public bool TryUse()
@@ -190,7 +190,7 @@ internal sealed class KvPeer(string key, SharedKvPool? pool, Func<CancellationTo
     {
         if (_retired && _uses == 0)
         {
-            Pool?.Dispose();
+            Memory?.Dispose();
         }
     }
 }

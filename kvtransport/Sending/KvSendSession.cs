@@ -123,13 +123,20 @@ internal sealed class KvSendSession : IKvSendSession
 
     private async Task PumpAsync()
     {
+        var ranges = new List<PageRange>();
         await foreach (var work in _queue.Reader.ReadAllAsync())
         {
-            if (_failure is null)
+            if (work.Committed is null)
             {
-                await AttemptAsync(work);
+                Gather(ranges, work);
             }
 
+            if (_failure is null)
+            {
+                await AttemptAsync(work, ranges);
+            }
+
+            ranges.Clear();
             if (_failure is null)
             {
                 work.Committed?.SetResult();
@@ -141,14 +148,39 @@ internal sealed class KvSendSession : IKvSendSession
         }
     }
 
-    private async Task AttemptAsync(Work work)
+    /// <summary>The ranges of a work, and as many of what is queued behind it as the writer takes in one go.</summary>
+    private void Gather(List<PageRange> ranges, Work work)
+    {
+        Add(ranges, work);
+        var bytes = PageSlice.BytesOf(_local.Layout, work.Begin, work.End);
+        while (bytes < _writer.GatheredBytes && _queue.Reader.TryPeek(out var next) && next.Committed is null && _queue.Reader.TryRead(out next))
+        {
+            Add(ranges, next);
+            bytes += PageSlice.BytesOf(_local.Layout, next.Begin, next.End);
+        }
+    }
+
+    private void Add(List<PageRange> ranges, Work work)
+    {
+        var layout = _local.Layout;
+        for (var at = 0; at < work.Pages.Length; at += _writer.ChunkPages)
+        {
+            var pages = Math.Min(_writer.ChunkPages, work.Pages.Length - at);
+            var firstPage = (work.Begin / layout.PageTokens) + at;
+            var begin = Math.Max(work.Begin, firstPage * layout.PageTokens);
+            var end = (int)Math.Min(work.End, (long)(firstPage + pages) * layout.PageTokens);
+            ranges.Add(new PageRange(work.Layer, work.Pages.AsMemory(at, pages), begin, end));
+        }
+    }
+
+    private async Task AttemptAsync(Work work, List<PageRange> ranges)
     {
         try
         {
             _abandon.Token.ThrowIfCancellationRequested();
             if (work.Committed is null)
             {
-                await WriteChunksAsync(work);
+                await WriteAsync(ranges.ToArray());
             }
             else
             {
@@ -162,19 +194,18 @@ internal sealed class KvSendSession : IKvSendSession
         }
     }
 
-    private async Task WriteChunksAsync(Work work)
+    private async Task WriteAsync(ReadOnlyMemory<PageRange> ranges)
     {
-        var layout = _local.Layout;
-        // Written in one go: bounds how long a revoke waits for a copy.
-        var chunkPages = _local.StagedPages;
-        for (var at = 0; at < work.Pages.Length; at += chunkPages)
+        for (int at = 0, count; at < ranges.Length; at += count)
         {
             _abandon.Token.ThrowIfCancellationRequested();
-            var pages = Math.Min(chunkPages, work.Pages.Length - at);
-            var firstPage = (work.Begin / layout.PageTokens) + at;
-            var begin = Math.Max(work.Begin, firstPage * layout.PageTokens);
-            var end = (int)Math.Min(work.End, (long)(firstPage + pages) * layout.PageTokens);
-            var written = await _writer.WriteAsync(work.Layer, work.Pages.AsMemory(at, pages), begin, end, _abandon.Token);
+            count = 1;
+            while (at + count < ranges.Length && ranges.Span.Slice(at, count).Bytes(_local.Layout) < _writer.GatheredBytes)
+            {
+                count++;
+            }
+
+            var written = await _writer.WriteAsync(ranges.Slice(at, count), _abandon.Token);
             Interlocked.Add(ref _bytesSent, written);
         }
     }

@@ -10,10 +10,15 @@ internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPage
 
     public string Transport => "tcp";
 
+    public int ChunkPages => local.StagedPages;
+
+    public long GatheredBytes => 0;
+
     public void Dispose() => _source.Dispose();
 
-    public async ValueTask<long> WriteAsync(int layer, ReadOnlyMemory<int> pages, int begin, int end, CancellationToken cancellationToken)
+    public async ValueTask<long> WriteAsync(ReadOnlyMemory<PageRange> ranges, CancellationToken cancellationToken)
     {
+        var (layer, pages, begin, end) = ranges.Span[0];
         if (stream.HasInput)
         {
             // Within a write the receiver says nothing but why it will take no more.

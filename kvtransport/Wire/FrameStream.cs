@@ -39,6 +39,8 @@ internal sealed class FrameStream(Socket socket, int inputBytes, int outputBytes
     /// <summary>True if something of the peer waits to be read.</summary>
     public bool HasInput => _inputAt < _inputEnd || socket.Available > 0;
 
+    public Socket Socket => socket;
+
     /// <summary>The peer is on this machine.</summary>
     public bool IsLocal => socket.AddressFamily == AddressFamily.Unix;
 

@@ -5,8 +5,8 @@ using ScriptedServe.KvTransport;
 namespace ScriptedServe.Engine.Compute.Cuda;
 
 /// <summary>
-/// KV pages in the memory of a GPU, zeros at first: <see cref="KvPool.PagePointer"/> gives addresses of the device, which the CPU cannot follow. Transports go through pinned buffers, by copies
-/// beside the computation. Dispose before the GPU, and after all staging areas are back.
+/// KV pages in the memory of a GPU, zeros at first: <see cref="KvPool.PagePointer"/> gives addresses of the device, which the CPU cannot follow. Transports go by copies beside the computation: from GPU to GPU
+/// where the processes can open each other's memory, else through pinned buffers. Dispose before the GPU, and after all staging areas are back.
 /// </summary>
 internal sealed unsafe class CudaKvPool : KvPool
 {
@@ -63,6 +63,22 @@ internal sealed unsafe class CudaKvPool : KvPool
 
     public override PageStaging RentStaging() => _idle.TryTake(out var idle) ? idle : new Staging(this);
 
+    public override DeviceExport? Export() => _gpu.Share(_memory);
+
+    public override PeerPages OpenPeer(DeviceExport export, int pages)
+    {
+        try
+        {
+            return new CudaPeerPages(this, _gpu.OpenShared(export, Layout.PageBytesAllLayers * pages), pages);
+        }
+        catch (Exception e) when (e is Native.CudaUnavailableException or Native.CudaException)
+        {
+            throw new KvTransportException(KvFault.Unreachable, e.Message, e);
+        }
+    }
+
+    public override void Abandon() => _gpu.Abandon(_memory);
+
     protected override void Dispose(bool disposing)
     {
         foreach (var staging in _idle)
@@ -77,6 +93,31 @@ internal sealed unsafe class CudaKvPool : KvPool
     }
 
     private long Offset(int layer, int page) => ((long)layer * Pages + page) * Layout.PageBytes;
+
+    /// <summary>Another process's pool. Its layers and pages lie as those of this one do.</summary>
+    private sealed class CudaPeerPages(CudaKvPool own, IGpuMemory memory, int pages) : PeerPages
+    {
+        public override PageCopies NewCopies() => new CudaPageCopies(own, memory, pages, own._gpu.CreateCopies());
+
+        protected override void Dispose(bool disposing) => memory.Dispose();
+    }
+
+    private sealed class CudaPageCopies(CudaKvPool own, IGpuMemory peer, int peerPages, IGpuCopies copies) : PageCopies
+    {
+        public override void AwaitLayer(int layer)
+        {
+            copies.After(own._moved!);
+            copies.After(own._written[layer]);
+            copies.Wait();
+        }
+
+        public override void Copy(int layer, int page, int peerPage, long offset, long bytes) => copies.Copy(
+            own._memory, own.Offset(layer, page) + offset, peer, ((long)layer * peerPages + peerPage) * own.Layout.PageBytes + offset, bytes);
+
+        public override void Wait() => copies.Wait();
+
+        protected override void Dispose(bool disposing) => copies.Dispose();
+    }
 
     private sealed class Staging : PageStaging
     {

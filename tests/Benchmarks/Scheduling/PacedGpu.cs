@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute.Cuda;
 using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.SchedulingBenchmark;
 
@@ -30,6 +31,14 @@ internal sealed unsafe class PacedGpu(TimeProvider time, TimeSpan step) : IGpu
     public IGpuMemory Allocate(long bytes) => new Memory(bytes);
 
     public IGpuMemory AllocatePinned(long bytes) => new Memory(bytes);
+
+    public DeviceExport? Share(IGpuMemory memory) => null;
+
+    public IGpuMemory OpenShared(DeviceExport export, long bytes) => throw new NotSupportedException();
+
+    public void Abandon(IGpuMemory memory)
+    {
+    }
 
     public nint Kernel(string name, int sharedBytes) => 1;
 

@@ -1,5 +1,6 @@
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda.Device;
 
@@ -62,6 +63,12 @@ internal sealed unsafe class CudaGpu : IGpu
     public IGpuMemory Allocate(long bytes) => _device.Allocate(bytes);
 
     public IGpuMemory AllocatePinned(long bytes) => _device.AllocatePinned(bytes);
+
+    public DeviceExport? Share(IGpuMemory memory) => _device.Share((GpuMemory)memory);
+
+    public IGpuMemory OpenShared(DeviceExport export, long bytes) => _device.OpenShared(export, bytes);
+
+    public void Abandon(IGpuMemory memory) => ((GpuMemory)memory).SetHandleAsInvalid();
 
     public nint Kernel(string name, int sharedBytes) => _device.Function(_module, _kernels.Names[name], sharedBytes);
 
@@ -126,6 +133,8 @@ internal sealed unsafe class GpuCopies(GpuDevice device, GpuStream stream) : IGp
     public void Upload(void* from, IGpuMemory to, long offset, long bytes) => device.Upload(stream, from, (GpuMemory)to, offset, bytes);
 
     public void Download(IGpuMemory from, long offset, void* to, long bytes) => device.Download(stream, (GpuMemory)from, offset, to, bytes);
+
+    public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes) => device.Copy(stream, (GpuMemory)from, fromOffset, to, toOffset, bytes);
 
     public void After(IGpuMark mark) => device.WaitFor(stream, (GpuEvent)mark);
 

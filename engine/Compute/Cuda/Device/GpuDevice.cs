@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda.Device;
 
@@ -83,6 +84,46 @@ internal sealed unsafe class GpuDevice : IDisposable
         return new GpuMemory(_context, address, bytes);
     }
 
+    /// <summary>Memory for other processes to open; null where the driver does not share it, as on some virtual machines.</summary>
+    public DeviceExport? Share(GpuMemory memory)
+    {
+        _context.MakeCurrent();
+        CudaDriver.Check(CudaDriver.cuMemGetAddressRange(out var start, out _, memory.Value), nameof(CudaDriver.cuMemGetAddressRange));
+        return CudaDriver.cuIpcGetMemHandle(out var handle, memory.Value) == CudaDriver.Success
+            ? new DeviceExport(IdOf(Description.Ordinal), ((ReadOnlySpan<byte>)handle).ToArray(), memory.Value - start)
+            : null;
+    }
+
+    /// <summary>Opens what another process shares.</summary>
+    /// <exception cref="CudaUnavailableException">It is on a device that this process does not see, or that this device does not reach.</exception>
+    /// <exception cref="CudaException">The driver refuses.</exception>
+    public SharedGpuMemory OpenShared(DeviceExport export, long bytes)
+    {
+        if (export.Handle.Length != CudaDriver.IpcHandle.Bytes)
+        {
+            throw new CudaUnavailableException($"a handle of {export.Handle.Length} bytes, not {CudaDriver.IpcHandle.Bytes}: it is of no CUDA device");
+        }
+
+        EnsureReaches(export.Device);
+        CudaDriver.IpcHandle handle = default;
+        export.Handle.Span.CopyTo(handle);
+        _context.MakeCurrent();
+        CudaDriver.Check(CudaDriver.cuIpcOpenMemHandle(out var address, handle, CudaDriver.LazyPeerAccess), nameof(CudaDriver.cuIpcOpenMemHandle));
+        var memory = new SharedGpuMemory(_context, address, export.Offset, bytes);
+        try
+        {
+            // What is opened is a whole allocation, which is to hold what is said to be in it, as far as the driver tells.
+            return CudaDriver.cuMemGetAddressRange(out _, out var opened, address) != CudaDriver.Success || export.Offset <= (long)opened - bytes
+                ? memory
+                : throw new CudaUnavailableException($"the memory has {opened} bytes; {bytes} from {export.Offset} on are expected in it");
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
+    }
+
     public PinnedMemory AllocatePinned(long bytes)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bytes);
@@ -152,7 +193,7 @@ internal sealed unsafe class GpuDevice : IDisposable
         CudaDriver.Check(CudaDriver.cuMemcpyDtoHAsync(to, from.Value + (nint)offset, (nuint)bytes, stream.Value), nameof(CudaDriver.cuMemcpyDtoHAsync));
     }
 
-    public void Copy(GpuStream stream, GpuMemory from, long fromOffset, GpuMemory to, long toOffset, long bytes)
+    public void Copy(GpuStream stream, GpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes)
     {
         CheckRange(from.Bytes, fromOffset, bytes);
         CheckRange(to.Bytes, toOffset, bytes);
@@ -240,6 +281,50 @@ internal sealed unsafe class GpuDevice : IDisposable
     {
         _context.MakeCurrent();
         CudaDriver.Check(CudaDriver.cuGraphLaunch(graph.Value, stream.Value), nameof(CudaDriver.cuGraphLaunch));
+    }
+
+    private void EnsureReaches(Guid id)
+    {
+        CudaDriver.Check(CudaDriver.cuDeviceGetCount(out var count), nameof(CudaDriver.cuDeviceGetCount));
+        for (var ordinal = 0; ordinal < count; ordinal++)
+        {
+            if (IdOf(ordinal) != id)
+            {
+                continue;
+            }
+
+            var can = 1;
+            if (ordinal != Description.Ordinal)
+            {
+                CudaDriver.Check(CudaDriver.cuDeviceCanAccessPeer(out can, DeviceOf(Description.Ordinal), DeviceOf(ordinal)), nameof(CudaDriver.cuDeviceCanAccessPeer));
+            }
+
+            if (can != 0)
+            {
+                return;
+            }
+
+            throw new CudaUnavailableException($"cuda:{Description.Ordinal} does not reach the memory of cuda:{ordinal} (no NVLink and no peer access over PCIe)");
+        }
+
+        throw new CudaUnavailableException($"the memory is on GPU {id}, which is none of the {count} that this process sees (CUDA_VISIBLE_DEVICES)");
+    }
+
+    private static int DeviceOf(int ordinal)
+    {
+        CudaDriver.Check(CudaDriver.cuDeviceGet(out var device, ordinal), nameof(CudaDriver.cuDeviceGet));
+        return device;
+    }
+
+    private static Guid IdOf(int ordinal)
+    {
+        Span<byte> id = stackalloc byte[16];
+        fixed (byte* first = id)
+        {
+            CudaDriver.Check(CudaDriver.cuDeviceGetUuid(first, DeviceOf(ordinal)), nameof(CudaDriver.cuDeviceGetUuid));
+        }
+
+        return new Guid(id);
     }
 
     private static void CheckRange(long size, long offset, long bytes)

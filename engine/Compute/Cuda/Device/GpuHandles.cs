@@ -71,6 +71,17 @@ internal sealed class GpuMemory(GpuContext context, nint value, long bytes) : Gp
     protected override int Release(nint value) => CudaDriver.cuMemFree(value);
 }
 
+/// <summary>Memory of another process that is open in this one.</summary>
+/// <param name="opened">What the driver has opened, in which the memory begins at <paramref name="offset"/>.</param>
+internal sealed class SharedGpuMemory(GpuContext context, nint opened, long offset, long bytes) : GpuHandle(context, opened), IGpuMemory
+{
+    nint IGpuMemory.Value => Value + (nint)offset;
+
+    public long Bytes { get; } = bytes;
+
+    protected override int Release(nint value) => CudaDriver.cuIpcCloseMemHandle(value);
+}
+
 /// <summary>Memory of the host that the device copies from and to while the host goes on.</summary>
 internal sealed class PinnedMemory(GpuContext context, nint value, long bytes) : GpuHandle(context, value), IGpuMemory
 {

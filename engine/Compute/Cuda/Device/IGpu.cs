@@ -1,3 +1,5 @@
+using ScriptedServe.KvTransport;
+
 namespace ScriptedServe.Engine.Compute.Cuda.Device;
 
 /// <summary>Memory of the device, or of the host where the device reaches it.</summary>
@@ -20,6 +22,9 @@ internal unsafe interface IGpuCopies : IDisposable
 
     /// <summary>There after <see cref="Wait"/>.</summary>
     void Download(IGpuMemory from, long offset, void* to, long bytes);
+
+    /// <summary>Within the device, or to memory of another that is open here.</summary>
+    void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes);
 
     /// <summary>What follows goes on when the GPU has come to where the mark was set last.</summary>
     void After(IGpuMark mark);
@@ -47,6 +52,18 @@ internal unsafe interface IGpu : IDisposable
 
     /// <summary>Memory of the host that copies from and to the device use while the host goes on.</summary>
     IGpuMemory AllocatePinned(long bytes);
+
+    /// <summary>Memory of the device for other processes to open; null where the driver does not share it. It must not be freed while one has it open.</summary>
+    DeviceExport? Share(IGpuMemory memory);
+
+    /// <summary>Opens what another process shares, on this device or one that it reaches. Disposing closes it.</summary>
+    /// <param name="bytes">From the export's offset on.</param>
+    /// <exception cref="Native.CudaUnavailableException">It cannot be reached from here.</exception>
+    /// <exception cref="Native.CudaException">The driver refuses.</exception>
+    IGpuMemory OpenShared(DeviceExport export, long bytes);
+
+    /// <summary>Leaves memory to the driver: disposing does not free it from now on.</summary>
+    void Abandon(IGpuMemory memory);
 
     /// <summary>A kernel of the model by its C++ name, allowed so much shared memory a block.</summary>
     nint Kernel(string name, int sharedBytes);

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace ScriptedServe.Engine.Compute.Cuda.Native;
@@ -24,6 +25,18 @@ internal static unsafe partial class CudaDriver
     /// <summary>CU_MEMHOSTALLOC_PORTABLE: pinned for all GPUs.</summary>
     public const uint PortableHostMemory = 1;
 
+    /// <summary>CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS.</summary>
+    public const uint LazyPeerAccess = 1;
+
+    /// <summary>CUipcMemHandle, passed by value.</summary>
+    [InlineArray(Bytes)]
+    public struct IpcHandle
+    {
+        public const int Bytes = 64;
+
+        private byte _first;
+    }
+
     // Errors.
     [LibraryImport(Library)]
     public static partial int cuGetErrorName(int code, out byte* name);
@@ -49,6 +62,12 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(Library)]
     public static partial int cuDeviceGetAttribute(out int value, int attribute, int device);
+
+    [LibraryImport(Library, EntryPoint = "cuDeviceGetUuid_v2")]
+    public static partial int cuDeviceGetUuid(byte* id, int device);
+
+    [LibraryImport(Library)]
+    public static partial int cuDeviceCanAccessPeer(out int can, int device, int peer);
 
     [LibraryImport(Library)]
     public static partial int cuDevicePrimaryCtxRetain(out nint context, int device);
@@ -86,6 +105,19 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(Library)]
     public static partial int cuMemsetD8Async(nint address, byte value, nuint bytes, nint stream);
+
+    // Memory of other processes.
+    [LibraryImport(Library, EntryPoint = "cuMemGetAddressRange_v2")]
+    public static partial int cuMemGetAddressRange(out nint start, out nuint bytes, nint address);
+
+    [LibraryImport(Library)]
+    public static partial int cuIpcGetMemHandle(out IpcHandle handle, nint address);
+
+    [LibraryImport(Library, EntryPoint = "cuIpcOpenMemHandle_v2")]
+    public static partial int cuIpcOpenMemHandle(out nint address, IpcHandle handle, uint flags);
+
+    [LibraryImport(Library)]
+    public static partial int cuIpcCloseMemHandle(nint address);
 
     // Streams and events.
     [LibraryImport(Library)]

@@ -49,7 +49,7 @@ public sealed class CudaEngineTests : IDisposable
                 var end = golden.Prompt.Length - 1;
                 var kv = await right.Client.PrepRecvAsync(Calls.Prep("split", golden.Prompt, end), default);
                 var sent = await left.Client.RemoteSendAsync(Calls.Send("split", golden.Prompt, kv), default);
-                Assert.Equal((end - kv.MatchedTokens, "tcp"), (sent.SentTokens, sent.Transport));
+                Assert.Equal((end - kv.MatchedTokens, "ipc"), (sent.SentTokens, sent.Transport));
                 Assert.Equal(end, sent.CachedTokens);
                 var split = await right.Client.ReadAsync(Calls.Generate("split", golden.Prompt, Calls.Sampling(count), kv.ReservationId, begin: end));
                 Assert.Equal(local.Tokens, split.Tokens);

@@ -1,8 +1,11 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using System.Text;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Kernels;
+using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
@@ -18,6 +21,9 @@ internal sealed unsafe class EmulatedGpu : IGpu
     private readonly delegate* unmanaged<byte*, nint> _kernel;
     private readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, void**, byte*> _launch;
     private static readonly Lock Turn = new();
+
+    /// <summary>What any of them shares: each is a process of its own on the one device.</summary>
+    private static readonly ConcurrentDictionary<Guid, Memory> Shared = new();
     private readonly bool _lags;
     private readonly Queue<Action> _given = new();
     private List<Action>? _captured;
@@ -61,6 +67,27 @@ internal sealed unsafe class EmulatedGpu : IGpu
     }
 
     public IGpuMemory AllocatePinned(long bytes) => Allocate(bytes);
+
+    public DeviceExport? Share(IGpuMemory memory)
+    {
+        var own = (Memory)memory;
+        own.Handle = Guid.NewGuid();
+        Shared[own.Handle] = own;
+        return new DeviceExport(Guid.Empty, own.Handle.ToByteArray(), 0);
+    }
+
+    public IGpuMemory OpenShared(DeviceExport export, long bytes)
+    {
+        if (!Shared.TryGetValue(new Guid(export.Handle.Span), out var memory))
+        {
+            throw new CudaUnavailableException("there is no such memory");
+        }
+
+        Assert.Equal(memory.Bytes, bytes);
+        return new Opened(memory);
+    }
+
+    public void Abandon(IGpuMemory memory) => ((Memory)memory).IsAbandoned = true;
 
     public nint Kernel(string name, int sharedBytes)
     {
@@ -340,6 +367,13 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
         public void Download(IGpuMemory from, long offset, void* to, long bytes) => Buffer.MemoryCopy((void*)(from.Value + (nint)offset), to, bytes, bytes);
 
+        public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes)
+        {
+            Assert.InRange(fromOffset + bytes, 0, from.Bytes);
+            Assert.InRange(toOffset + bytes, 0, to.Bytes);
+            gpu.Write((void*)(from.Value + (nint)fromOffset), to.Value + (nint)toOffset, bytes);
+        }
+
         public void After(IGpuMark mark) => gpu.WaitFor(mark);
 
         public void Wait()
@@ -354,6 +388,24 @@ internal sealed unsafe class EmulatedGpu : IGpu
         public List<Action> Launches { get; } = launches;
 
         public void Dispose() => Launches.Clear();
+    }
+
+    private sealed class Opened : IGpuMemory
+    {
+        private readonly Memory _memory;
+        private int _closed;
+
+        public Opened(Memory memory)
+        {
+            _memory = memory;
+            Interlocked.Increment(ref memory.Openings);
+        }
+
+        public nint Value => _memory.Value;
+
+        public long Bytes => _memory.Bytes;
+
+        public void Dispose() => Interlocked.Add(ref _memory.Openings, -(1 - Interlocked.Exchange(ref _closed, 1)));
     }
 
     private sealed class Memory : IGpuMemory
@@ -371,10 +423,19 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
         public long Bytes { get; }
 
+        public Guid Handle { get; set; }
+
+        public bool IsAbandoned { get; set; }
+
+        /// <summary>By others, now.</summary>
+        public int Openings;
+
         public void Dispose()
         {
             if (_value != 0)
             {
+                _ = Shared.TryRemove(Handle, out _);
+                Assert.True(IsAbandoned || Volatile.Read(ref Openings) == 0, "Memory goes back that another process has open");
                 lock (_gpu._given)
                 {
                     Assert.True(_gpu._given.Count == 0, "Memory goes back while the GPU has work to do");

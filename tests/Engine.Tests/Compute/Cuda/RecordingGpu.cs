@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
 
@@ -46,6 +48,14 @@ internal sealed unsafe class RecordingGpu : IGpu
     {
         Count();
         return new Memory(this, bytes);
+    }
+
+    public DeviceExport? Share(IGpuMemory memory) => null;
+
+    public IGpuMemory OpenShared(DeviceExport export, long bytes) => throw new CudaUnavailableException("a recorder reaches nothing");
+
+    public void Abandon(IGpuMemory memory)
+    {
     }
 
     public nint Kernel(string name, int sharedBytes)
@@ -187,6 +197,8 @@ internal sealed unsafe class RecordingGpu : IGpu
         public void Upload(void* from, IGpuMemory to, long offset, long bytes) => _gpu.Log.Add($"copies: upload {bytes} to {offset}");
 
         public void Download(IGpuMemory from, long offset, void* to, long bytes) => _gpu.Log.Add($"copies: download {bytes} from {offset}");
+
+        public void Copy(IGpuMemory from, long fromOffset, IGpuMemory to, long toOffset, long bytes) => _gpu.Log.Add($"copies: copy {bytes} from {fromOffset} to {toOffset}");
 
         public void After(IGpuMark mark) => _gpu.Log.Add($"copies: after {((Mark)mark).Number}");
 
