@@ -22,6 +22,7 @@ public sealed class SendSequence(
     private int _sent = begin;
     private long _firstSend;
     private TimeSpan _transfer;
+    private TimeSpan _exposed;
 
     /// <summary>Why sending stopped, if it did.</summary>
     public Exception? Error { get; private set; }
@@ -114,6 +115,7 @@ public sealed class SendSequence(
 
         await committed;
         _transfer = _firstSend == 0 ? TimeSpan.Zero : Clock.GetElapsedTime(_firstSend);
+        _exposed = Clock.GetElapsedTime(started);
     }
 
     // The reservation is the receiver's: its lease ends it there.
@@ -146,6 +148,7 @@ public sealed class SendSequence(
             QueueUs = (long)Queued.TotalMicroseconds,
             ComputeUs = (long)Prefilled.TotalMicroseconds,
             TransferUs = (long)_transfer.TotalMicroseconds,
+            ExposedUs = (long)_exposed.TotalMicroseconds,
         },
     };
 }

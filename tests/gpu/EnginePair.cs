@@ -58,25 +58,37 @@ internal sealed class EnginePair : IDisposable
         return $"ok prefill and decode in two processes: prompts of {string.Join(", ", lengths)} tokens give the same {generated} tokens and log-probabilities as in one, bit for bit";
     }
 
-    /// <summary>How fast the KV of a prompt that is in the cache moves to the other engine.</summary>
-    public async Task<string> MeasureTransferAsync(int vocab, int length, TimeProvider time)
+    /// <summary>How fast the KV of a prompt that is in the cache moves to the other engine, from the first byte to the acknowledgement, and how much of the same hides behind the prefill of a prompt that is not.</summary>
+    /// <param name="copyRate">Bytes a second that a copy within the device moves, reads and writes counted.</param>
+    public async Task<IEnumerable<string>> MeasureTransferAsync(int vocab, int length, double copyRate, Bars bars)
     {
         var (left, right) = (_engines[0].Client, _engines[1].Client);
-        double best = 0;
-        string transport = "";
+        var (cached, prefilled) = (new List<RemoteSendReply>(), new List<RemoteSendReply>());
         for (int round = 0; round < 4; round++)
         {
-            int[] tokens = Prompt(length, vocab, round + 1);
-            _ = await GenerateAsync(left, tokens, 1, "");
-            var kv = await right.PrepRecvAsync(new PrepRecvRequest { RequestId = "transfer", TokenIds = { tokens }, End = -1 }, default);
-            long started = time.GetTimestamp();
-            var sent = await left.RemoteSendAsync(new RemoteSendRequest { RequestId = "transfer", TokenIds = { tokens }, KvAddress = kv.KvAddress, Begin = kv.MatchedTokens, End = kv.End }, default);
-            best = Math.Max(best, sent.BytesSent / time.GetElapsedTime(started).TotalSeconds);
-            transport = sent.Transport;
-            await right.ReleaseAsync(new ReleaseRequest { ReservationId = kv.ReservationId }, default);
+            foreach (bool inCache in (bool[])[false, true])
+            {
+                int[] tokens = Prompt(length, vocab, 2 * round + (inCache ? 1 : 2));
+                if (inCache)
+                {
+                    _ = await GenerateAsync(left, tokens, 1, "");
+                }
+
+                var kv = await right.PrepRecvAsync(new PrepRecvRequest { RequestId = "transfer", TokenIds = { tokens }, End = -1 }, default);
+                (inCache ? cached : prefilled).Add(await left.RemoteSendAsync(
+                    new RemoteSendRequest { RequestId = "transfer", TokenIds = { tokens }, KvAddress = kv.KvAddress, Begin = kv.MatchedTokens, End = kv.End }, default));
+                await right.ReleaseAsync(new ReleaseRequest { ReservationId = kv.ReservationId }, default);
+            }
         }
 
-        return string.Create(CultureInfo.InvariantCulture, $"KV of {length} tokens to another process over {transport}: {best / 1e9:F2} GB/s");
+        var best = cached.MinBy(sent => sent.Timings.TransferUs)!;
+        var exposed = prefilled.MinBy(sent => sent.Timings.ExposedUs)!.Timings;
+        double rate = best.BytesSent / (1e-6 * best.Timings.TransferUs), share = 100 * 2 * rate / copyRate, hidden = 100 * (1 - (double)exposed.ExposedUs / best.Timings.TransferUs);
+        string moved = string.Create(
+            CultureInfo.InvariantCulture, $"KV of {length} tokens to another process over {best.Transport}: {best.BytesSent >> 20} MiB in {best.Timings.TransferUs} us, {rate / 1e9:F2} GB/s, {share:F0}% of the device's copy");
+        string behind = string.Create(
+            CultureInfo.InvariantCulture, $"behind a prefill of {exposed.ComputeUs} us hides {Math.Max(0, hidden):F0}% of it: the receiver has acknowledged {exposed.ExposedUs} us after the prefill's end");
+        return best.Transport == "ipc" ? [bars.AtLeast(moved, share, 70, "%"), bars.AtLeast(behind, hidden, 90, "%")] : [moved, behind];
     }
 
     /// <summary>Tokens a second of one engine with many requests at a time.</summary>

@@ -30,6 +30,7 @@ catch (CudaUnavailableException e)
 }
 
 int failures = 0;
+var bars = new Bars();
 foreach (string folder in Directory.GetDirectories(args[0]).Order(StringComparer.Ordinal))
 {
     await CheckAsync(Path.GetFileName(folder), () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(folder, OpenGpu)]));
@@ -38,6 +39,14 @@ foreach (string folder in Directory.GetDirectories(args[0]).Order(StringComparer
 foreach (var (name, weights) in from name in (string[])["llama31-bf16", "qwen3moe-bf16"] from weights in (WeightFormat[])[WeightFormat.Int8, WeightFormat.Float8] select (name, weights))
 {
     await CheckAsync($"{name} in {weights}", () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(Path.Combine(args[0], name), OpenGpu, weights)]));
+}
+
+string made = Path.Combine(args[1], "made");
+var (isMade, why) = await Transformers.RunAsync("transformers_folders.py", Path.GetFullPath(args[0]), made);
+Console.WriteLine(isMade ? $"random-weight folders made here, with what transformers computes for them:\n{why}" : $"random-weight folders: not made here, the golden models stand for them: {why}");
+foreach (string folder in isMade ? Directory.GetDirectories(made).Order(StringComparer.Ordinal) : Enumerable.Empty<string>())
+{
+    await CheckAsync(Path.GetFileName(folder), () => Task.FromResult<IEnumerable<string>>([ModelCheck.Run(folder, OpenGpu)]));
 }
 
 await CheckAsync("prefill and decode in two processes", async () =>
@@ -64,16 +73,23 @@ await CheckAsync("engines", async () =>
 {
     int vocab = BigModel.Shape.Vocab;
     using var pair = await EnginePair.StartAsync(big, libraries, "--kv-memory", "12GiB", "--max-batch-tokens", "2048", "--max-sequences", "64");
-    return
+    return (IEnumerable<string>)
     [
         await pair.CheckSplitAsync(vocab, [100, 3000], generated: 16),
-        await pair.MeasureTransferAsync(vocab, 8192, TimeProvider.System),
+        .. await pair.MeasureTransferAsync(vocab, 8192, copyRate, bars),
         await pair.MeasureThroughputAsync(vocab, requests: 1, length: 1024, generated: 128, TimeProvider.System),
         await pair.MeasureThroughputAsync(vocab, requests: 64, length: 1024, generated: 128, TimeProvider.System),
     ];
 });
-Console.WriteLine(await Transformers.CompareAsync(big, Path.Combine(AppContext.BaseDirectory, "transformers_speed.py")));
-Console.WriteLine(failures == 0 ? "all checks passed" : $"{failures} checks failed");
+await CheckAsync("gaps", () => HostGap.RunAsync(big, OpenGpu, BigModel.Shape.Vocab, bars, TimeProvider.System));
+await CheckAsync("engines over TCP", async () =>
+{
+    using var pair = await EnginePair.StartAsync(big, libraries, "--kv-memory", "4GiB", "--max-batch-tokens", "2048", "--max-sequences", "4", "--kv-transport", "tcp");
+    return [await pair.CheckSplitAsync(BigModel.Shape.Vocab, [100], generated: 16), .. await pair.MeasureTransferAsync(BigModel.Shape.Vocab, 4096, copyRate, bars)];
+});
+var (measured, told) = await Transformers.RunAsync("transformers_speed.py", big);
+Console.WriteLine(measured ? told : $"transformers: not compared: {told}");
+Console.WriteLine($"{(failures == 0 ? "all checks passed" : $"{failures} checks failed")}, {bars.Missed} bars missed");
 return failures == 0 ? 0 : Failed;
 
 async Task CheckAsync(string name, Func<Task<IEnumerable<string>>> check)

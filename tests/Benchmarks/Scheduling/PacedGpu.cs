@@ -72,6 +72,8 @@ internal sealed unsafe class PacedGpu(TimeProvider time, TimeSpan step) : IGpu
 
     public void Set(IGpuMark mark) => ((Mark)mark).At = _busyUntil;
 
+    public TimeSpan Elapsed(IGpuMark from, IGpuMark to) => throw new NotSupportedException();
+
     public void WaitFor(IGpuMark mark) => SpinUntil(((Mark)mark).At);
 
     public void Wait() => SpinUntil(_busyUntil);

@@ -104,6 +104,8 @@ internal sealed unsafe class CudaGpu : IGpu
 
     public void WaitFor(IGpuMark mark) => _device.WaitFor((GpuEvent)mark);
 
+    public TimeSpan Elapsed(IGpuMark from, IGpuMark to) => _device.Elapsed((GpuEvent)from, (GpuEvent)to);
+
     public void Wait() => _device.Wait(_stream);
 
     public IDisposable Capture(Action work) => _device.Capture(_stream, work);

@@ -103,6 +103,9 @@ internal unsafe interface IGpu : IDisposable
     /// <summary>Until the GPU has come to where the mark was set last.</summary>
     void WaitFor(IGpuMark mark);
 
+    /// <summary>Waits for the later mark, and returns the GPU's time from the earlier one.</summary>
+    TimeSpan Elapsed(IGpuMark from, IGpuMark to);
+
     /// <summary>Until all that was given has been done.</summary>
     void Wait();
 

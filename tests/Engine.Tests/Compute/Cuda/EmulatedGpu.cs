@@ -175,6 +175,8 @@ internal sealed unsafe class EmulatedGpu : IGpu
         }
     }
 
+    public TimeSpan Elapsed(IGpuMark from, IGpuMark to) => throw new NotSupportedException();
+
     public void WaitFor(IGpuMark mark)
     {
         lock (_given)
