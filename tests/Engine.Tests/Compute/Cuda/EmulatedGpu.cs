@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 using System.Text;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
 using ScriptedServe.Engine.Compute.Cuda.Device;
-using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.Engine.Compute.Cuda.Native;
+using ScriptedServe.Engine.Compute.Kernels;
 using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Tests.Compute.Cuda;
