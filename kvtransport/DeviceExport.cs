@@ -24,6 +24,9 @@ public abstract class PeerPages : IDisposable
 /// <summary>Copies from the pages of a pool on a device to those of a <see cref="PeerPages"/>. One caller at a time.</summary>
 public abstract class PageCopies : IDisposable
 {
+    /// <summary>What was launched so far has written the layer: <see cref="AwaitLayer"/> would not wait.</summary>
+    public abstract bool HasLayer(int layer);
+
     /// <summary>Waits until what was launched so far has written the layer.</summary>
     public abstract void AwaitLayer(int layer);
 

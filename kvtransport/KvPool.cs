@@ -67,13 +67,20 @@ public abstract unsafe class KvPool(KvLayout layout, int pages) : IDisposable
     /// <exception cref="InvalidOperationException">The pool is in the host's memory.</exception>
     public virtual PageStaging RentStaging() => throw new InvalidOperationException($"A {GetType().Name} is in the host's memory and needs no staging.");
 
+    /// <summary>
+    /// Waits until all <see cref="CopyPage"/> so far has been done: a device does it later, and would do away with what another process has written to the page meanwhile. Thread-safe.
+    /// </summary>
+    public virtual void AwaitMoves()
+    {
+    }
+
     /// <summary>The memory for other processes of this machine to open, or null where they cannot: the pool is not on a device, or its driver does not share it.</summary>
     public virtual DeviceExport? Export() => null;
 
     /// <summary>Opens another process's pool of the same layout for copies from this one.</summary>
     /// <param name="pages">Pages a layer that it has.</param>
     /// <exception cref="KvTransportException"><see cref="KvFault.Unreachable"/>, with what is in the way: another way is to be taken.</exception>
-    public virtual PeerPages OpenPeer(DeviceExport export, int pages) => throw new KvTransportException(KvFault.Unreachable, "this engine's KV is not on a device");
+    public virtual PeerPages OpenPeer(DeviceExport export, int pages) => throw new KvTransportException(KvFault.Unreachable, "this engine's KV is not in the memory of one device");
 
     /// <summary>Other processes still have the exported memory open: disposing leaves it to the driver, which frees it when this process has ended and they have closed it.</summary>
     public virtual void Abandon()

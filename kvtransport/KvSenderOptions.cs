@@ -6,7 +6,7 @@ public sealed record KvSenderOptions
     /// <summary>The same on all engines of a cluster; at least 16 bytes.</summary>
     public required byte[] ClusterSecret { get; init; }
 
-    /// <summary>Write into the pools of engines on this machine directly. Default true; false sends over TCP even there.</summary>
+    /// <summary>Write into the pools of engines on this machine directly, in memory of the host or of a device. Default true; false sends over TCP even there.</summary>
     public bool AllowSharedMemory { get; init; } = true;
 
     /// <summary>How long connecting, the answer to an open, and the orderly end of a session may each take. Default 10 s.</summary>

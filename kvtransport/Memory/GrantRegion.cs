@@ -130,9 +130,10 @@ internal sealed unsafe class GrantRegion : IDisposable
         public Guid Nonce;
         public UInt128 Fingerprint;
 
-        /// <summary>Of grants, and as many cells.</summary>
         public long Openings;
         public int IsClosed;
+
+        /// <summary>Of grants, and as many cells.</summary>
         public int Slots;
     }
 }

@@ -74,6 +74,11 @@ internal sealed class KvConnection(FrameStream stream, KvPool pool, GrantTable t
         if (sharedMemory && pool.IsOnDevice)
         {
             _process ??= options.ProcessOf(stream.Socket, options.TimeProvider);
+            if (grant.Begin % pool.Layout.PageTokens != 0)
+            {
+                // Its first page has tokens that are here already, and may be a copy of a cached one.
+                pool.AwaitMoves();
+            }
         }
 
         var cell = ledger.TakeCell();

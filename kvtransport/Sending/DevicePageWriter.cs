@@ -21,6 +21,8 @@ internal sealed class DevicePageWriter(KvPool local, PeerPages remote, GrantTabl
 
     public override long GatheredBytes => MostBytes;
 
+    public override bool CanGather(int layer) => _copies.HasLayer(layer);
+
     public override void Dispose() => _copies.Dispose();
 
     protected override void Prepare(ReadOnlySpan<PageRange> ranges)

@@ -14,6 +14,8 @@ internal abstract class FencedPageWriter(KvLayout layout, GrantTable table, KvAd
 
     public abstract long GatheredBytes { get; }
 
+    public abstract bool CanGather(int layer);
+
     public abstract void Dispose();
 
     public async ValueTask<long> WriteAsync(ReadOnlyMemory<PageRange> ranges, CancellationToken cancellationToken)

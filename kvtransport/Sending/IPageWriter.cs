@@ -31,6 +31,9 @@ internal interface IPageWriter : IDisposable
     /// <summary>A call may have several ranges, as long as all but the last are fewer bytes together; 0: it has one.</summary>
     long GatheredBytes { get; }
 
+    /// <summary>The layer can be written now: ranges of it may go with one before. What is still being computed is to hold up nothing that is not.</summary>
+    bool CanGather(int layer);
+
     /// <summary>Writes ranges from the local pool.</summary>
     /// <returns>Bytes written; 0 if the receiver needs no more.</returns>
     ValueTask<long> WriteAsync(ReadOnlyMemory<PageRange> ranges, CancellationToken cancellationToken);

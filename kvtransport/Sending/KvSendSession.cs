@@ -153,7 +153,7 @@ internal sealed class KvSendSession : IKvSendSession
     {
         Add(ranges, work);
         var bytes = PageSlice.BytesOf(_local.Layout, work.Begin, work.End);
-        while (bytes < _writer.GatheredBytes && _queue.Reader.TryPeek(out var next) && next.Committed is null && _queue.Reader.TryRead(out next))
+        while (bytes < _writer.GatheredBytes && _queue.Reader.TryPeek(out var next) && next.Committed is null && _writer.CanGather(next.Layer) && _queue.Reader.TryRead(out next))
         {
             Add(ranges, next);
             bytes += PageSlice.BytesOf(_local.Layout, next.Begin, next.End);

@@ -18,6 +18,8 @@ internal sealed class ShmPageWriter(KvPool local, SharedKvPool remote, KvAddress
 
     public override long GatheredBytes => 0;
 
+    public override bool CanGather(int layer) => false;
+
     public override void Dispose() => _source.Dispose();
 
     protected override void Prepare(ReadOnlySpan<PageRange> ranges) => _loaded = _source.Load(ranges[0].Layer, ranges[0].Pages.Span);

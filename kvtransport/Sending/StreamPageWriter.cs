@@ -14,6 +14,8 @@ internal sealed class StreamPageWriter(KvPool local, FrameStream stream) : IPage
 
     public long GatheredBytes => 0;
 
+    public bool CanGather(int layer) => false;
+
     public void Dispose() => _source.Dispose();
 
     public async ValueTask<long> WriteAsync(ReadOnlyMemory<PageRange> ranges, CancellationToken cancellationToken)

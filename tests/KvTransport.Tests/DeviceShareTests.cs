@@ -87,6 +87,57 @@ public class DeviceShareTests
     }
 
     [Fact]
+    public async Task A_layer_that_is_computed_is_not_held_up_by_one_that_is_not()
+    {
+        using var source = _device.NewPool(Pools.Small, 4);
+        _ = source.Contents.Filled(1);
+        var target = _device.NewPool(Pools.Small, 4);
+        await using var rig = new Rig(Pools.Small, pool: target, filled: false);
+        var layers = Pools.Small.Layers;
+        for (var layer = 0; layer < layers; layer++)
+        {
+            source.Computing[layer] = new ManualResetEventSlim();
+        }
+
+        var grant = rig.Endpoint.Grant("r", [2], 0, 8);
+        var session = await rig.Sender(source, "shm").OpenAsync(grant.Address, default).Soon();
+        for (var layer = 0; layer < layers; layer++)
+        {
+            session.Send(layer, [0], 0, 8);
+        }
+
+        for (var layer = 0; layer < layers; layer++)
+        {
+            Assert.Equal(layer, _device.Copies);
+            source.Computing[layer].Set();
+            await Waiting.Until(() => session.BytesSent == (layer + 1) * PageSlice.BytesOf(Pools.Small, 0, 8), "the layer has been copied");
+        }
+
+        await session.CommitAsync(0, 8, default).Soon();
+        await session.DisposeAsync();
+        await grant.RevokeAsync().Soon();
+    }
+
+    [Fact]
+    public async Task A_sender_into_a_page_that_may_be_a_copy_waits_until_it_is_one()
+    {
+        using var source = _device.NewPool(Pools.Small, 4);
+        _ = source.Contents.Filled(1);
+        var target = _device.NewPool(Pools.Small, 4);
+        await using var rig = new Rig(Pools.Small, pool: target, filled: false);
+        foreach (var (begin, awaited) in ((int, int)[])[(0, 0), (3, 1)])
+        {
+            var grant = rig.Endpoint.Grant("r", [2], begin, 8);
+            await using (var session = await rig.Sender(source, "shm").OpenAsync(grant.Address, default).Soon())
+            {
+                Assert.Equal(("ipc", awaited), (session.Transport, target.MovesAwaited));
+            }
+
+            await grant.RevokeAsync().Soon();
+        }
+    }
+
+    [Fact]
     public async Task Pages_come_back_only_when_the_device_has_finished_with_them()
     {
         using var source = _device.NewPool(Pools.Small, 4);

@@ -17,6 +17,8 @@ internal sealed unsafe class CudaKvPool : KvPool
     private readonly List<IGpuMark> _written = [];
     private readonly IGpuMark? _moved;
     private readonly ConcurrentBag<Staging> _idle = [];
+    private readonly Lock _settlingGate = new();
+    private IGpuCopies? _settling;
 
     /// <exception cref="Native.CudaException">The device has not as much memory.</exception>
     public CudaKvPool(IGpu gpu, KvLayout layout, int pages)
@@ -63,19 +65,24 @@ internal sealed unsafe class CudaKvPool : KvPool
 
     public override PageStaging RentStaging() => _idle.TryTake(out var idle) ? idle : new Staging(this);
 
-    public override DeviceExport? Export() => _gpu.Share(_memory);
-
-    public override PeerPages OpenPeer(DeviceExport export, int pages)
+    public override void AwaitMoves()
     {
-        try
+        lock (_settlingGate)
         {
-            return new CudaPeerPages(this, _gpu.OpenShared(export, Layout.PageBytesAllLayers * pages), pages);
-        }
-        catch (Exception e) when (e is Native.CudaUnavailableException or Native.CudaException)
-        {
-            throw new KvTransportException(KvFault.Unreachable, e.Message, e);
+            _settling ??= _gpu.CreateCopies();
+            _settling.After(_moved!);
+            _settling.Wait();
         }
     }
+
+    public override DeviceExport? Export()
+    {
+        // The first zeros are not to come after what a sender writes.
+        AwaitMoves();
+        return _gpu.Share(_memory);
+    }
+
+    public override PeerPages OpenPeer(DeviceExport export, int pages) => Reached(() => new CudaPeerPages(this, _gpu.OpenShared(export, Layout.PageBytesAllLayers * pages), pages));
 
     public override void Abandon() => _gpu.Abandon(_memory);
 
@@ -87,9 +94,23 @@ internal sealed unsafe class CudaKvPool : KvPool
         }
 
         _idle.Clear();
+        _settling?.Dispose();
         _written.ForEach(mark => mark.Dispose());
         _moved?.Dispose();
         _memory.Dispose();
+    }
+
+    /// <summary>What the driver refuses is no fault of the send, which is to go another way.</summary>
+    private static T Reached<T>(Func<T> reach)
+    {
+        try
+        {
+            return reach();
+        }
+        catch (Exception e) when (e is Native.CudaUnavailableException or Native.CudaException)
+        {
+            throw new KvTransportException(KvFault.Unreachable, e.Message, e);
+        }
     }
 
     private long Offset(int layer, int page) => ((long)layer * Pages + page) * Layout.PageBytes;
@@ -97,13 +118,15 @@ internal sealed unsafe class CudaKvPool : KvPool
     /// <summary>Another process's pool. Its layers and pages lie as those of this one do.</summary>
     private sealed class CudaPeerPages(CudaKvPool own, IGpuMemory memory, int pages) : PeerPages
     {
-        public override PageCopies NewCopies() => new CudaPageCopies(own, memory, pages, own._gpu.CreateCopies());
+        public override PageCopies NewCopies() => Reached(() => new CudaPageCopies(own, memory, pages, own._gpu.CreateCopies()));
 
         protected override void Dispose(bool disposing) => memory.Dispose();
     }
 
     private sealed class CudaPageCopies(CudaKvPool own, IGpuMemory peer, int peerPages, IGpuCopies copies) : PageCopies
     {
+        public override bool HasLayer(int layer) => copies.HasPassed(own._moved!) && copies.HasPassed(own._written[layer]);
+
         public override void AwaitLayer(int layer)
         {
             copies.After(own._moved!);

@@ -35,6 +35,12 @@ internal sealed class SharedDevice
 
         public bool IsFreed { get; private set; }
 
+        /// <summary>Layers that are still being computed: whoever waits for one waits for its event.</summary>
+        public ConcurrentDictionary<int, ManualResetEventSlim> Computing { get; } = new();
+
+        /// <summary>How often it was waited for pages to be moved.</summary>
+        public int MovesAwaited { get; private set; }
+
         /// <summary>What the layer must have been waited for, since it was computed.</summary>
         public ConcurrentDictionary<int, byte> Awaited { get; } = new();
 
@@ -43,6 +49,8 @@ internal sealed class SharedDevice
         public override unsafe byte* PagePointer(int layer, int page) => throw new InvalidOperationException("The CPU followed a pointer of a device.");
 
         public override PageStaging RentStaging() => new PlainStaging(Contents);
+
+        public override void AwaitMoves() => MovesAwaited++;
 
         public override DeviceExport Export()
         {
@@ -86,7 +94,17 @@ internal sealed class SharedDevice
     {
         private readonly List<Action> _given = [];
 
-        public override void AwaitLayer(int layer) => own.Awaited[layer] = 0;
+        public override bool HasLayer(int layer) => !own.Computing.TryGetValue(layer, out var computed) || computed.IsSet;
+
+        public override void AwaitLayer(int layer)
+        {
+            if (own.Computing.TryGetValue(layer, out var computed))
+            {
+                computed.Wait();
+            }
+
+            own.Awaited[layer] = 0;
+        }
 
         public override unsafe void Copy(int layer, int page, int peerPage, long offset, long bytes)
         {

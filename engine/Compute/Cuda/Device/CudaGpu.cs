@@ -140,6 +140,8 @@ internal sealed unsafe class GpuCopies(GpuDevice device, GpuStream stream) : IGp
 
     public void After(IGpuMark mark) => device.WaitFor(stream, (GpuEvent)mark);
 
+    public bool HasPassed(IGpuMark mark) => device.HasPassed((GpuEvent)mark);
+
     public void Wait() => device.Wait(stream);
 
     public void Dispose() => stream.Dispose();

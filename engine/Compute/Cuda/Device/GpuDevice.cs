@@ -229,6 +229,21 @@ internal sealed unsafe class GpuDevice : IDisposable
         CudaDriver.Check(CudaDriver.cuEventSynchronize(@event.Value), nameof(CudaDriver.cuEventSynchronize));
     }
 
+    /// <summary>The event has happened, or was never set.</summary>
+    /// <exception cref="CudaException">Also for what an earlier kernel did wrong.</exception>
+    public bool HasPassed(GpuEvent @event)
+    {
+        _context.MakeCurrent();
+        var code = CudaDriver.cuEventQuery(@event.Value);
+        if (code == CudaDriver.NotReady)
+        {
+            return false;
+        }
+
+        CudaDriver.Check(code, nameof(CudaDriver.cuEventQuery));
+        return true;
+    }
+
     /// <summary>The stream goes on when the event has happened.</summary>
     public void WaitFor(GpuStream stream, GpuEvent @event)
     {

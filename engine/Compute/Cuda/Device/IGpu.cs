@@ -29,6 +29,9 @@ internal unsafe interface IGpuCopies : IDisposable
     /// <summary>What follows goes on when the GPU has come to where the mark was set last.</summary>
     void After(IGpuMark mark);
 
+    /// <summary>The GPU has come to where the mark was set last.</summary>
+    bool HasPassed(IGpuMark mark);
+
     /// <summary>Until all that was given has been done.</summary>
     void Wait();
 }

@@ -11,6 +11,9 @@ internal static unsafe partial class CudaDriver
 {
     public const int Success = 0;
 
+    /// <summary>CUDA_ERROR_NOT_READY: no error.</summary>
+    public const int NotReady = 600;
+
     private const string Library = "cuda";
 
     /// <summary>Attributes of a device.</summary>
@@ -140,6 +143,9 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(Library)]
     public static partial int cuEventRecord(nint @event, nint stream);
+
+    [LibraryImport(Library)]
+    public static partial int cuEventQuery(nint @event);
 
     [LibraryImport(Library)]
     public static partial int cuEventSynchronize(nint @event);

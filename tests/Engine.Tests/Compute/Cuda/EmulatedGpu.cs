@@ -378,6 +378,14 @@ internal sealed unsafe class EmulatedGpu : IGpu
 
         public void After(IGpuMark mark) => gpu.WaitFor(mark);
 
+        public bool HasPassed(IGpuMark mark)
+        {
+            lock (gpu._given)
+            {
+                return ((Mark)mark).Point is not { } point || !gpu._given.Contains(point);
+            }
+        }
+
         public void Wait()
         {
         }
