@@ -21,7 +21,7 @@ internal sealed class Peer : IDisposable
         return await AnswerAsync();
     }
 
-    public async Task<string> AnswerAsync() => await _process.StandardOutput.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(30)) ?? throw new InvalidOperationException("The other process has ended.");
+    public async Task<string> AnswerAsync() => await _process.StandardOutput.ReadLineAsync().Soon() ?? throw new InvalidOperationException("The other process has ended.");
 
     /// <summary>SIGKILL: it has no chance to tidy up.</summary>
     public async Task KillAsync()
