@@ -4,7 +4,7 @@ namespace ScriptedServe.Host;
 
 /// <summary>
 /// Goes on on a thread of the pool: <c>await PoolThread.Take()</c>. What a socket brings is dealt with on the thread that waited for it (see <see cref="RuntimeTuning"/>), which is one of few that all
-/// connections share: whatever computes for long, waits or is a script's leaves it first. On a thread of the pool this costs nothing.
+/// connections share: whatever could compute for long, or waits, leaves it first. On a thread of the pool this costs nothing.
 /// </summary>
 internal readonly struct PoolThread : ICriticalNotifyCompletion
 {

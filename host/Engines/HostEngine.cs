@@ -87,7 +87,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, To
                 work.Dispose();
             }
 
-            script?.Resume();
+            await BackToAsync(script);
         }
     }
 
@@ -141,7 +141,7 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, To
         }
         finally
         {
-            script?.Resume();
+            await BackToAsync(script);
         }
     }
 
@@ -195,6 +195,17 @@ internal sealed class HostEngine(EngineMember member, FleetSettings settings, To
         {
             field.Add(token);
         }
+    }
+
+    /// <summary>Off the thread that reads the engine's connection: what follows is the script's.</summary>
+    private static async ValueTask BackToAsync(ScriptScope? script)
+    {
+        if (script is not { HasShortTurns: true })
+        {
+            await PoolThread.Take();
+        }
+
+        script?.Resume();
     }
 
     private static HostRequest Own(Request request, string call) => request switch

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using ScriptedServe.Contracts.Wire.Server;
 using ScriptedServe.Host.Requests;
@@ -17,7 +16,7 @@ public static class OpenAiEndpoints
     public static IServiceCollection AddOpenAi(this IServiceCollection services, OpenAiOptions options)
     {
         services.TryAddSingleton(TimeProvider.System);
-        services.TryAddSingleton<RandomBits>(() => BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8)));
+        services.TryAddSingleton<RandomBits>(new SystemRandomBits().Next);
         services.AddSingleton(options);
         services.AddSingleton(provider => new OpenAiService(
             provider.GetRequiredService<ModelFacts>(),

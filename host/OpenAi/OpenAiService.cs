@@ -79,6 +79,12 @@ internal sealed class OpenAiService(
 
     private async Task RespondAsync(HttpContext context, string requestId, GenerationRequest request, ResponseFormat format)
     {
+        if (request.Prompts.Count * request.Choices > 1)
+        {
+            // A short body can ask for many choices.
+            await PoolThread.Take();
+        }
+
         using var deadline = new ResponseDeadline(context, time, options.RequestTimeout);
         await using var choices = await StartAsync(context, requestId, request);
         if (request.Stream)

@@ -8,6 +8,9 @@ namespace ScriptedServe.Host.OpenAi;
 /// <summary>Reads the body of a request as one JSON object, whatever its content type says.</summary>
 internal static class RequestBody
 {
+    /// <summary>Of a body after which no thread of the pool is needed: its JSON, prompt and tokens are dealt with in well under a millisecond.</summary>
+    private const int MostShortBytes = 4096;
+
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
 
     /// <summary>The caller disposes the document when it no longer needs its elements.</summary>
@@ -70,8 +73,11 @@ internal static class RequestBody
                 var bytes = result.Buffer.ToArray();
                 request.BodyReader.AdvanceTo(result.Buffer.End);
 
-                // What follows, the prompt's tokens above all, can take long.
-                await PoolThread.Take();
+                if (bytes.Length > MostShortBytes)
+                {
+                    await PoolThread.Take();
+                }
+
                 return bytes;
             }
 

@@ -29,6 +29,9 @@ internal sealed class LoadedScript
 
     public required Func<CancellationToken, Task>? OnUnload { get; init; }
 
+    /// <summary>See <see cref="ShortTurns"/>.</summary>
+    public required bool HasShortTurns { get; init; }
+
     /// <summary>Dead when the context is really gone.</summary>
     public WeakReference Context => new(_context);
 
@@ -119,6 +122,7 @@ internal sealed class LoadedScript
             PlanStrategy = Optional(instance, EntryPoints.PlanStrategy),
             OnLoad = Optional(instance, EntryPoints.OnLoad),
             OnUnload = Optional(instance, EntryPoints.OnUnload),
+            HasShortTurns = compiled.HasShortTurns,
         };
     }
 

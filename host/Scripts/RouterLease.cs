@@ -6,6 +6,9 @@ namespace ScriptedServe.Host.Scripts;
 /// <summary>A pin on a version, and the way into its script.</summary>
 internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : IRouterLease
 {
+    /// <summary>Of a request whose turns can be short: engines are given its tokens.</summary>
+    private const int MostTokens = 4096;
+
     private RouterVersion? _version = version;
 
     public string Name { get; } = version.Name;
@@ -18,7 +21,8 @@ internal sealed class RouterLease(RouterVersion version, ScriptBudget budget) : 
 
         // Here and not with the pin: who only asks whether a router serves, as readiness does, is no request.
         pinned.Counts.CountRequest();
-        return new ScriptStream(pinned.Script, new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled, record), request, pinned.Counts.CountError);
+        var scope = new ScriptScope(budget, pinned.Label, request.Id, request.Cancelled, record) { HasShortTurns = pinned.Script.HasShortTurns && request.Length <= MostTokens };
+        return new ScriptStream(pinned.Script, scope, request, pinned.Counts.CountError);
     }
 
     public void Dispose() => Interlocked.Exchange(ref _version, null)?.Unpin();

@@ -40,7 +40,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         try
         {
-            var move = IsHostsTurn || PoolThread.IsTaken ? Move() : MoveOnPoolThreadAsync();
+            var move = IsHostsTurn || scope.HasShortTurns || PoolThread.IsTaken ? Move() : MoveOnPoolThreadAsync();
             if (!move.IsCompletedSuccessfully)
             {
                 return WatchAsync(move);
@@ -59,7 +59,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         var (handedOn, router) = (_handedOn, _router);
         (_handedOn, _toRead, _router, _script) = (null, null, null, null);
-        if (handedOn is not (null or IHostStream) || router is not (null or IHostStream))
+        if (!scope.HasShortTurns && (handedOn is not (null or IHostStream) || router is not (null or IHostStream)))
         {
             await PoolThread.Take();
         }
@@ -193,7 +193,10 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
                 await CloseAsync(read);
 
                 // Off the thread that read it: the script goes on from here.
-                await Task.Yield();
+                if (!scope.HasShortTurns)
+                {
+                    await Task.Yield();
+                }
             }
 
             var more = await Move();

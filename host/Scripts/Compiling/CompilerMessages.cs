@@ -24,6 +24,8 @@ internal sealed record CompilerAnswer
 
     public string? FactoryMethod { get; init; }
 
+    public bool HasShortTurns { get; init; }
+
     public IReadOnlyList<RouterDiagnostic> Diagnostics { get; init; } = [];
 
     public string? Failure { get; init; }

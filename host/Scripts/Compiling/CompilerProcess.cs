@@ -35,7 +35,7 @@ internal sealed class CompilerProcess(ScriptFolder folder, ScriptLimits limits, 
         var answer = await Ask(new CompilerRequest(assemblyName, Source: source)).WaitAsync(cancellationToken);
         return answer.Failure is { } failure
             ? CompiledScript.Failed(source, failure)
-            : new CompiledScript(source, answer.Assembly, answer.Symbols, answer.FactoryType, answer.FactoryMethod, answer.Diagnostics);
+            : new CompiledScript(source, answer.Assembly, answer.Symbols, answer.FactoryType, answer.FactoryMethod, answer.HasShortTurns, answer.Diagnostics);
     }
 
     public async ValueTask DisposeAsync()

@@ -58,6 +58,7 @@ internal static class CompilerWorker
                 Symbols = compiled.Symbols,
                 FactoryType = compiled.FactoryType,
                 FactoryMethod = compiled.FactoryMethod,
+                HasShortTurns = compiled.HasShortTurns,
                 Diagnostics = compiled.Diagnostics,
             };
         }

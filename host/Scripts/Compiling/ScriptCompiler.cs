@@ -97,11 +97,11 @@ public sealed class ScriptCompiler(ScriptFolder folder, ScriptLimits limits, Scr
         }
 
         var entry = guarded.GetEntryPoint(cancellationToken) ?? throw new InvalidOperationException("A script has an entry point");
-        return new CompiledScript(source, image.ToArray(), symbols.ToArray(), entry.ContainingType.MetadataName, entry.MetadataName, Sorted(source, diagnostics));
+        return new CompiledScript(source, image.ToArray(), symbols.ToArray(), entry.ContainingType.MetadataName, entry.MetadataName, ShortTurns.Has(plain), Sorted(source, diagnostics));
     }
 
     private static CompiledScript Rejected(ScriptSource source, IReadOnlyList<RouterDiagnostic> diagnostics) =>
-        new(source, null, null, null, null, Sorted(source, diagnostics));
+        new(source, null, null, null, null, false, Sorted(source, diagnostics));
 
     private static List<RouterDiagnostic> Sorted(ScriptSource source, IEnumerable<RouterDiagnostic> diagnostics) =>
         [.. diagnostics.Select(diagnostic => diagnostic.Quoting(source.TextOf)).OrderBy(diagnostic => diagnostic.File, StringComparer.Ordinal).ThenBy(diagnostic => diagnostic.Line).ThenBy(diagnostic => diagnostic.Column)];

@@ -51,6 +51,9 @@ public sealed class ScriptScope(ScriptBudget budget, string router, string? requ
     /// <summary>Where the host writes down what the call does, or null.</summary>
     public ScriptRecord? Record { get; } = record;
 
+    /// <summary>No turn of the call can take long: it may run on any thread, and need not be brought to one of the pool.</summary>
+    public bool HasShortTurns { get; init; }
+
     internal ScriptBudget Budget { get; } = budget;
 
     /// <summary>The limit that some part of the call passed: all of it is stopped, on whatever thread it runs.</summary>

@@ -4,7 +4,7 @@ namespace ScriptedServe.Contracts.Wire.Client;
 
 /// <summary>
 /// An engine reached over the wire. Connections are made when needed, shared by all calls and renewed after a failure. Thread-safe.
-/// Disposing it ends the calls under way.
+/// Disposing it ends the calls under way. Who awaits PrepRecv, RemoteSend or the items of StreamGenerate goes on on the thread that reads the connection, and must neither block it nor compute for long.
 /// </summary>
 public sealed class EngineClient(EngineAddress address, EngineClientOptions options, TimeProvider time) : IEngineApi, IDisposable
 {
@@ -14,10 +14,10 @@ public sealed class EngineClient(EngineAddress address, EngineClientOptions opti
     public EngineAddress Address { get; } = address;
 
     public Task<PrepRecvReply> PrepRecvAsync(PrepRecvRequest request, CancellationToken cancellationToken) =>
-        _channel.UnaryAsync(EngineMethods.PrepRecv, request, PrepRecvReply.Parser, _deadlines.PrepRecv, cancellationToken);
+        _channel.UnaryAsync(EngineMethods.PrepRecv, request, PrepRecvReply.Parser, _deadlines.PrepRecv, cancellationToken, isHostRead: true);
 
     public Task<RemoteSendReply> RemoteSendAsync(RemoteSendRequest request, CancellationToken cancellationToken) =>
-        _channel.UnaryAsync(EngineMethods.RemoteSend, request, RemoteSendReply.Parser, _deadlines.RemoteSend, cancellationToken);
+        _channel.UnaryAsync(EngineMethods.RemoteSend, request, RemoteSendReply.Parser, _deadlines.RemoteSend, cancellationToken, isHostRead: true);
 
     public IAsyncEnumerable<GenerateChunk> StartGenerateAsync(StartGenerateRequest request, CancellationToken cancellationToken) =>
         _channel.ServerStreamingAsync(EngineMethods.StartGenerate, request, GenerateChunk.Parser, _deadlines.StartGenerate, cancellationToken);

@@ -29,10 +29,12 @@ internal sealed class RpcChannel(EngineAddress address, EngineClientOptions opti
 
     private string? Authorization { get; } = options.BearerToken is null ? null : "Bearer " + options.BearerToken;
 
-    public async Task<TReply> UnaryAsync<TReply>(string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
+    /// <param name="isHostRead">See <see cref="RpcCall{T}"/>.</param>
+    public async Task<TReply> UnaryAsync<TReply>(
+        string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken, bool isHostRead = false)
         where TReply : class, IMessage<TReply>
     {
-        await using var call = Call(path, request, parser, timeout, cancellationToken);
+        await using var call = Call(path, request, parser, timeout, isHostRead, cancellationToken);
         var reply = await call.MoveNextAsync()
             ? call.Current
             : throw new RpcException(RpcStatus.Internal, $"{Address}{path} ended with status OK and no reply.");
@@ -43,7 +45,7 @@ internal sealed class RpcChannel(EngineAddress address, EngineClientOptions opti
 
     public IAsyncEnumerable<TReply> ServerStreamingAsync<TReply>(
         string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
-        where TReply : class, IMessage<TReply> => Call(path, request, parser, timeout, cancellationToken);
+        where TReply : class, IMessage<TReply> => Call(path, request, parser, timeout, isHostRead: false, cancellationToken);
 
     /// <summary>
     /// As <see cref="ServerStreamingAsync"/> of chunks; those of a single token are not made into messages. The reader goes on on the connection's thread.
@@ -56,7 +58,8 @@ internal sealed class RpcChannel(EngineAddress address, EngineClientOptions opti
 
     public void Dispose() => Connections.Dispose();
 
-    private RpcCall<TReply> Call<TReply>(string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, CancellationToken cancellationToken)
+    private RpcCall<TReply> Call<TReply>(
+        string path, IMessage request, MessageParser<TReply> parser, TimeSpan? timeout, bool isHostRead, CancellationToken cancellationToken)
         where TReply : class, IMessage<TReply> =>
-        new(this, path, request, parser.ParseFrom, typeof(TReply).Name, timeout, isHostRead: false, cancellationToken);
+        new(this, path, request, parser.ParseFrom, typeof(TReply).Name, timeout, isHostRead, cancellationToken);
 }
