@@ -122,7 +122,8 @@ internal sealed class RequestScope : IDisposable
     }
 
     /// <summary>Ends the scope; further calls await the same ending. Does not throw.</summary>
-    public Task EndAsync()
+    /// <param name="onThisThread">Who registered with <see cref="Token"/> is told on this thread and not on one of the pool: nobody of them takes long.</param>
+    public Task EndAsync(bool onThisThread = false)
     {
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task running;
@@ -145,16 +146,16 @@ internal sealed class RequestScope : IDisposable
             }
         }
 
-        return EndCoreAsync(running, done);
+        return EndCoreAsync(running, done, onThisThread);
     }
 
     public void Dispose() => cancel.Dispose();
 
-    private async Task EndCoreAsync(Task running, TaskCompletionSource done)
+    private async Task EndCoreAsync(Task running, TaskCompletionSource done, bool onThisThread)
     {
         try
         {
-            await cancel.CancelAsync();
+            await CancelAsync(onThisThread);
             await EndHolds(hold => hold.IsOpenCall);
             await running.WaitAsync(patience, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await EndHolds(static _ => true);
@@ -162,6 +163,25 @@ internal sealed class RequestScope : IDisposable
         finally
         {
             done.TrySetResult();
+        }
+    }
+
+    private async Task CancelAsync(bool onThisThread)
+    {
+        try
+        {
+            if (onThisThread)
+            {
+                cancel.Cancel();
+            }
+            else
+            {
+                await cancel.CancelAsync();
+            }
+        }
+        catch (AggregateException)
+        {
+            // Somebody who was told failed; what is held is given back all the same.
         }
     }
 

@@ -22,6 +22,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
     private IAsyncEnumerator<Chunk>? script;
     private ScriptMove? move;
     private Task? closing;
+    private bool cameToEnd;
     private Exception? failure;
     private RouterStreamCheck? check;
     private IRequestRecording? recording;
@@ -90,6 +91,7 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
                 if (!await move!.WaitAsync(script!.MoveNextAsync()))
                 {
                     check!.Ended();
+                    cameToEnd = true;
                     return null;
                 }
 
@@ -136,7 +138,8 @@ internal sealed class RoutedRequest(RequestRunner runner, RequestSpec spec, IRou
         {
             if (scope is not null)
             {
-                var ending = scope.EndAsync();
+                // A script that has come to its end has no await left that the cancellation would resume.
+                var ending = scope.EndAsync(onThisThread: cameToEnd && (PoolThread.IsTaken || script is ScriptStream { HasShortTurns: true }));
                 scriptEnded = await CloseScriptAsync();
                 await ending;
             }

@@ -22,6 +22,8 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     private ValueTask<bool> _move;
     private bool _started;
 
+    public bool HasShortTurns => scope.HasShortTurns;
+
     public Chunk Current => (_handedOn ?? _router ?? throw new InvalidOperationException("The stream is not at a chunk")).Current;
 
     public IAsyncEnumerator<Chunk> GetAsyncEnumerator(CancellationToken cancellationToken = default)
@@ -40,7 +42,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         try
         {
-            var move = IsHostsTurn || scope.HasShortTurns || PoolThread.IsTaken ? Move() : MoveOnPoolThreadAsync();
+            var move = IsHostsTurn || HasShortTurns || PoolThread.IsTaken ? Move() : MoveOnPoolThreadAsync();
             if (!move.IsCompletedSuccessfully)
             {
                 return WatchAsync(move);
@@ -59,7 +61,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
     {
         var (handedOn, router) = (_handedOn, _router);
         (_handedOn, _toRead, _router, _script) = (null, null, null, null);
-        if (!scope.HasShortTurns && (handedOn is not (null or IHostStream) || router is not (null or IHostStream)))
+        if (!HasShortTurns && (handedOn is not (null or IHostStream) || router is not (null or IHostStream)))
         {
             await PoolThread.Take();
         }
@@ -193,7 +195,7 @@ internal sealed class ScriptStream(LoadedScript script, ScriptScope scope, Reque
                 await CloseAsync(read);
 
                 // Off the thread that read it: the script goes on from here.
-                if (!scope.HasShortTurns)
+                if (!HasShortTurns)
                 {
                     await Task.Yield();
                 }

@@ -10,7 +10,7 @@ public sealed class HoldsTests
 {
     private static readonly Func<int, CancellationToken, Task> Never = static (_, token) => Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, token);
 
-    public static TheoryData<string> Routers => ["forgets", "throws", "abandons", "sends and throws", "does not await"];
+    public static TheoryData<string> Routers => ["forgets", "throws", "abandons", "sends and throws", "does not await", "throws when told"];
 
     [Theory]
     [MemberData(nameof(Routers))]
@@ -181,6 +181,9 @@ public sealed class HoldsTests
             case "sends and throws":
                 await prefill.RemoteSend(request, kv);
                 throw new InvalidDataException("as planned");
+            case "throws when told":
+                request.Cancelled.Register(() => throw new InvalidDataException("as planned"));
+                break;
             case "does not await":
                 _ = decode.PrepRecv(request);
                 _ = prefill.PrepRecv(request);
