@@ -36,6 +36,22 @@ internal static unsafe class MachineLimits
         return (double)WindowChunks * Chunk / seconds;
     }
 
+    /// <summary>Bytes a second that the team reads while it goes through a buffer again and again, as decode goes through a model's weights: whatever disturbs is part of it.</summary>
+    /// <param name="buffer">Too large for the caches.</param>
+    public static double SustainedRead(TimeProvider time, WorkerTeam team, NativeBuffer buffer, int passes)
+    {
+        var sums = new float[team.Threads * 16];
+        int chunks = (int)(buffer.Bytes / Chunk);
+        Action<int, int> read = (chunk, worker) => sums[worker * 16] += Read(buffer.Pointer + (long)chunk * Chunk);
+        long start = time.GetTimestamp();
+        for (int pass = 0; pass < passes; pass++)
+        {
+            team.For(chunks, read);
+        }
+
+        return (double)passes * chunks * Chunk / time.GetElapsedTime(start).TotalSeconds;
+    }
+
     /// <summary>Floating-point operations a second of multiply-adds that touch no memory.</summary>
     public static double PeakFlops(Measure measure, WorkerTeam team)
     {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using ScriptedServe.Engine.Compute.Cpu;
+using ScriptedServe.Engine.Compute.Kernels;
 
 namespace ScriptedServe.ComputeBenchmarks.Peer;
 
@@ -11,6 +12,9 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
 {
     private const int Prompt = 512;
 
+    /// <summary>Weights of fewer may stay in the caches, and reading is no limit.</summary>
+    private const long LeastWeightBytes = 256L << 20;
+
     public async Task RunAsync()
     {
         foreach (int threads in options.Threads)
@@ -19,7 +23,7 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
             Console.WriteLine();
             Console.WriteLine($"{threads} {(threads == 1 ? "thread" : "threads")}");
             Console.WriteLine();
-            Console.WriteLine("| model, weights, work | ours tokens/s: median (best) | llama.cpp | ratio of medians (of bests) | of the machine's limit, best |");
+            Console.WriteLine("| model, weights, work | ours tokens/s: median (best) | llama.cpp | ratio of medians (of bests) | of the machine's limit |");
             Console.WriteLine("|---|---|---|---|---|");
             foreach (var shape in options.Models)
             {
@@ -39,7 +43,7 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
     private async Task<Limits> CompareAsync(LlamaShape shape, WeightKind kind, int threads, Limits limits)
     {
         int generated = shape.Parameters < 50_000_000 ? 256 : 24;
-        Samples ourPrefill = new(), ourDecode = new(), theirPrefill = new(), theirDecode = new();
+        Samples ourPrefill = new(), ourDecode = new(), theirPrefill = new(), theirDecode = new(), reading = new();
         using var ours = new OurModel(time, files.HuggingFace(shape, kind), kind.Ours, threads, Prompt, generated);
         WarmUp(ours, generated);
         for (int round = 0; round < options.Rounds; round++)
@@ -53,12 +57,18 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
 
             ourPrefill.Add(Repeat(() => ours.Prefill(Prompt, Prompt)));
             ourDecode.Add(Repeat(() => ours.Decode(1, generated)));
+            if (ours.BytesPerToken >= LeastWeightBytes)
+            {
+                reading.Add(Repeat(() => Read(ours.BytesPerToken, threads, generated)));
+            }
+
             limits = limits.Best(MeasureLimits(threads));
         }
 
-        double reading = ours.BytesPerToken * ourDecode.Best / limits.Bandwidth;
+        string beside = reading.Any ? $"{Percent(ours.BytesPerToken * ourDecode.Median / reading.Median)} of reading as much beside it, " : "";
+        double window = ours.BytesPerToken * ourDecode.Best / limits.Bandwidth;
         double computing = shape.OperationsPerPromptToken * ourPrefill.Best / limits.Flops;
-        Print($"{shape.Name} {kind.Name}, decode", ourDecode, theirDecode, $"{Percent(reading)} of reading");
+        Print($"{shape.Name} {kind.Name}, decode", ourDecode, theirDecode, $"{beside}{Percent(window)} of the best window");
         Print($"{shape.Name} {kind.Name}, prefill {Prompt}", ourPrefill, theirPrefill, $"{Percent(computing)} of multiply-add");
         return limits;
     }
@@ -71,6 +81,14 @@ internal sealed class SideBySide(Options options, LlamaBench? peer, ModelFiles f
     }
 
     private List<double> Repeat(Func<double> work) => [.. Enumerable.Range(0, options.Repetitions).Select(_ => work())];
+
+    /// <summary>As many bytes as tokens take, in one go.</summary>
+    private double Read(double bytes, int threads, int tokens)
+    {
+        using var team = new WorkerTeam(threads);
+        using var buffer = new NativeBuffer((long)bytes);
+        return MachineLimits.SustainedRead(time, team, buffer, tokens);
+    }
 
     private Limits MeasureLimits(int threads)
     {
