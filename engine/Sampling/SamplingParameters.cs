@@ -3,6 +3,9 @@ namespace ScriptedServe.Engine.Sampling;
 /// <summary>How tokens are chosen and when generation ends; validated, with every default filled in.</summary>
 public sealed record SamplingParameters
 {
+    /// <summary>Most tokens of <see cref="LogitBias"/>, and of <see cref="StopTokens"/> with the model's own.</summary>
+    public const int MostBiases = 4096, MostStops = 1280;
+
     /// <summary>0 is greedy.</summary>
     public float Temperature { get; init; } = 1;
 

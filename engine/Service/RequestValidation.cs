@@ -13,7 +13,7 @@ internal sealed class RequestValidation(EngineCore core)
     private const int LongestRequestId = 256;
     private const int MostTopLogprobs = 20;
     private const int MostStopTokens = 1024;
-    private const int MostBiases = 4096;
+    private const int MostBiases = SamplingParameters.MostBiases;
 
     private readonly HashSet<int> _endTokens = [.. core.Model.EndTokenIds.Where(token => (uint)token < (uint)core.Model.VocabSize)];
 

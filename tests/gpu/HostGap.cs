@@ -17,7 +17,7 @@ internal static class HostGap
     public static async Task<IEnumerable<string>> RunAsync(string folder, Func<ModelKernels, IGpu> open, int vocab, Bars bars, TimeProvider time)
     {
         TimedGpu? gpu = null;
-        var options = new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = 2048, MaxSequences = Sequences };
+        var options = new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = 2048, MaxSequences = Sequences, MaxContextTokens = PromptTokens + Generated };
         using var runner = CudaModelLoader.Load(folder, options, kernels => gpu = new TimedGpu(open(kernels)));
         using var pool = runner.CreatePool(Sequences * ((PromptTokens + Generated) / PageTokens + 2), epoch: 1);
         var lines = new List<string>();

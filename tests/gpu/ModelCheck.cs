@@ -38,7 +38,7 @@ internal static class ModelCheck
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
         var gpu = open(kernels);
-        using var runner = CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens);
+        using var runner = CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, StepLimits.Of(config, MaxBatchTokens, maxSequences: 1, poolTokens: 0));
         var differences = new List<double>();
         using var document = JsonDocument.Parse(File.ReadAllBytes(folder + ".cases.json"));
         foreach (var golden in document.RootElement.GetProperty("cases").EnumerateArray())

@@ -1,6 +1,8 @@
 using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cpu.Ranks;
 using ScriptedServe.Engine.Compute.Cuda.Compilation;
+using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
@@ -39,18 +41,19 @@ internal static class CudaMemory
         return bytes;
     }
 
-    /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/> and the logits take; contexts that decode grow it later by what their units leave between the kernels.</summary>
+    /// <summary>What <see cref="CudaStep"/>, <see cref="StepInputs"/>, <see cref="CudaSampler"/> and the logits take.</summary>
     /// <param name="whole">The whole model's.</param>
-    public static long Step(DecoderConfig whole, int routerParts, RankShare share, int maxRows, int logitRows, int multiprocessors)
+    public static long Step(DecoderConfig whole, KvLayout layout, int routerParts, RankShare share, StepLimits limits, ManyRowProducts many, int multiprocessors)
     {
         var config = share.Of(whole);
-        long logits = (long)logitRows * config.VocabSize * FloatBytes + (share.IsWhole ? 0 : logitRows * (share.OfVocabulary(whole).Count * FloatBytes + sizeof(int)));
-        long sampler = share.Rank == 0 ? CudaSampler.BytesFor(logitRows, config.VocabSize) : 0;
+        int maxRows = limits.Rows, unit = StepKernels.UnitTokens(config.HeadStride);
+        long logits = limits.Sequences * (config.VocabSize * FloatBytes + (share.IsWhole ? 0 : share.OfVocabulary(whole).Count * FloatBytes + sizeof(int)));
+        long sampler = share.Rank == 0 ? CudaSampler.BytesFor(limits.Sequences, config.VocabSize) : 0;
         long ropes = config.Blocks.Select(block => block.Rope).Distinct().Sum(rope => rope.Frequencies.Count * (2L * sizeof(double) + maxRows * 2 * FloatBytes));
         long row = 2 * config.Hidden * FloatBytes
-            + (CudaWeights.Padded(config.Hidden) + config.QuerySize + 2L * config.KvSize + 2L * config.Heads * config.HeadStride) * ElementBytes
-            + (long)config.Heads * (config.HeadStride + 2) * FloatBytes;
-        return ropes + maxRows * row + CudaFeedForward.BytesFor(config, routerParts, maxRows) + StepInputs.BytesFor(maxRows, config.GroupSize)
-            + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + logits + sampler;
+            + (CudaWeights.Padded(config.Hidden) + config.QuerySize + 2L * config.KvSize + 2L * config.Heads * config.HeadStride) * ElementBytes;
+        return ropes + maxRows * row + (long)limits.Units * config.Heads * (config.HeadStride + 2) * FloatBytes + CudaFeedForward.BytesFor(config, routerParts, maxRows)
+            + StepInputs.BytesFor(limits, layout, config.GroupSize, unit) + CudaProducts.ChainBytes(config, maxRows, multiprocessors) + logits + sampler
+            + (many == ManyRowProducts.CublasLt ? CublasLtProducts.WorkspaceBytes : 0);
     }
 }

@@ -28,18 +28,24 @@ internal static class CudaModelLoader
         var shares = CudaShares.Divide(opened.Config, options.TensorParallel, kernels.Weights);
         var gpus = new List<IGpu>();
         KvLayout layout;
+        StepLimits limits;
         try
         {
             foreach (var share in shares)
             {
                 gpus.Add(open(kernels, share.Rank));
-                CheckMemory(gpus[^1], opened, kernels, share, options);
             }
 
             layout = LayoutOf(opened, kernels, gpus[0].Architecture, options);
             if (gpus.Find(gpu => gpu.Architecture != gpus[0].Architecture) is { } other)
             {
                 throw new CudaUnavailableException($"--tensor-parallel {shares.Count}: the GPUs are of {gpus[0].Architecture} and {other.Architecture}; a model is divided among equal ones");
+            }
+
+            limits = StepLimits.Of(opened.Config, options.MaxBatchTokens, options.MaxSequences, options.KvMemoryBytes / layout.PageBytesAllLayers * layout.PageTokens);
+            foreach (var share in shares)
+            {
+                CheckMemory(gpus[share.Rank], opened, kernels, layout, share, limits, options);
             }
         }
         catch
@@ -48,7 +54,7 @@ internal static class CudaModelLoader
             throw;
         }
 
-        return CudaModelRunner.Load(gpus, shares, opened.Description, layout, opened.Config, opened.Checkpoint, kernels, options.MaxBatchTokens, options.ManyRows);
+        return CudaModelRunner.Load(gpus, shares, opened.Description, layout, opened.Config, opened.Checkpoint, kernels, limits, options.ManyRows);
     }
 
     /// <summary>The kernels that a model needs; known before there is a GPU to compile them for.</summary>
@@ -93,18 +99,19 @@ internal static class CudaModelLoader
 
     private static string Rounding(StoredWeights weights) => weights switch { StoredWeights.Int8 => "-int8", StoredWeights.Float8 => "-fp8", _ => "" };
 
-    private static void CheckMemory(IGpu gpu, ModelFolder opened, ModelKernels kernels, RankShare share, CudaRunnerOptions options)
+    /// <summary>All that will ever be taken: nothing but recorded steps comes later.</summary>
+    private static void CheckMemory(IGpu gpu, ModelFolder opened, ModelKernels kernels, KvLayout layout, RankShare share, StepLimits limits, CudaRunnerOptions options)
     {
         var (free, total) = gpu.MemoryInfo();
         int routerParts = CudaWeights.RouterPartsOf(opened.Config, opened.Checkpoint, kernels.Compute);
         long weights = CudaMemory.Weights(opened.Config, kernels, routerParts, share), pool = options.KvMemoryBytes / share.Ranks;
-        long step = CudaMemory.Step(opened.Config, routerParts, share, options.MaxBatchTokens, options.MaxSequences, gpu.Multiprocessors);
-        long missing = weights + step + pool - free;
+        long step = CudaMemory.Step(opened.Config, layout, routerParts, share, limits, options.ManyRows, gpu.Multiprocessors), recorded = StepGraphs.BytesFor(limits, opened.Config.Layers);
+        long missing = weights + step + recorded + pool - free;
         if (missing > 0)
         {
             throw new CudaUnavailableException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"the GPU has {free} bytes free of {total}, which is {missing} too few: the weights take {weights}, a step of --max-batch-tokens {options.MaxBatchTokens} takes {step}, the KV pool of --kv-memory {pool}{(share.IsWhole ? "" : $" on each of {share.Ranks} GPUs (this is number {share.Rank})")}"));
+                $"the GPU has {free} bytes free of {total}, which is {missing} too few: the weights take {weights}, a step of --max-batch-tokens {options.MaxBatchTokens} and --max-sequences {options.MaxSequences} takes {step}, recorded steps up to {recorded}, the KV pool of --kv-memory {pool}{(share.IsWhole ? "" : $" on each of {share.Ranks} GPUs (this is number {share.Rank})")}"));
         }
     }
 }

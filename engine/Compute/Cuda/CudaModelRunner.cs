@@ -21,38 +21,35 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     private readonly IGpu _gpu;
     private readonly CudaSampler _sampler;
     private readonly StepRules _rules;
-    private readonly int _maxRows;
+    private readonly StepLimits _limits;
 
     /// <summary>The end of each step under way; a step has the areas of pinned memory of its turn.</summary>
     private readonly IGpuMark[] _done = new IGpuMark[ISamplingRunner.MostUnderWay];
     private long _launched, _collected;
     private int _lastChoices;
-    private IGpuMemory _hostLogits;
+    private IGpuMemory? _hostLogits;
     private bool _disposed;
 
-    private CudaModelRunner(ModelDescription model, KvLayout layout, IReadOnlyList<CudaRank> ranks, int maxRows)
+    private CudaModelRunner(ModelDescription model, KvLayout layout, IReadOnlyList<CudaRank> ranks, StepLimits limits)
     {
-        (Model, Layout, _ranks, _gpu, _maxRows) = (model, layout, ranks, ranks[0].Gpu, maxRows);
-        _rules = new StepRules(model, layout, maxRows, "MaxBatchTokens");
+        (Model, Layout, _ranks, _gpu, _limits) = (model, layout, ranks, ranks[0].Gpu, limits);
+        _rules = new StepRules(model, layout, limits.Rows, "MaxBatchTokens");
         CudaSampler? sampler = null;
-        IGpuMemory? hostLogits = null;
         try
         {
-            _sampler = sampler = new CudaSampler(_gpu, model.VocabSize);
+            _sampler = sampler = new CudaSampler(_gpu, model.VocabSize, limits.Sequences);
             for (int turn = 0; turn < _done.Length; turn++)
             {
                 _done[turn] = _gpu.CreateMark();
             }
 
-            _hostLogits = hostLogits = _gpu.AllocatePinned((long)model.VocabSize * sizeof(float));
             _threads = ranks.Count == 1 ? null : new RankThreads(ranks.Count) { OnFailure = Abort };
-            OnRanks(rank => _ranks[rank].Step.Tune(maxRows));
+            OnRanks(rank => _ranks[rank].Step.Tune(limits.Rows));
         }
         catch
         {
             _threads?.Dispose();
             DisposeMarks();
-            hostLogits?.Dispose();
             sampler?.Dispose();
             throw;
         }
@@ -88,12 +85,12 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
 
     /// <summary>A model that is not divided.</summary>
     public static CudaModelRunner Load(
-        IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens, ManyRowProducts many = ManyRowProducts.Own) =>
-        Load([gpu], [RankShare.Whole], model, layout, config, checkpoint, kernels, maxBatchTokens, many);
+        IGpu gpu, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, StepLimits limits, ManyRowProducts many = ManyRowProducts.Own) =>
+        Load([gpu], [RankShare.Whole], model, layout, config, checkpoint, kernels, limits, many);
 
     /// <param name="gpus">One for each share, with the kernels of <see cref="CudaModelLoader.KernelsOf"/>; taken over, also where this fails.</param>
     public static CudaModelRunner Load(
-        IReadOnlyList<IGpu> gpus, IReadOnlyList<RankShare> shares, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, int maxBatchTokens, ManyRowProducts many)
+        IReadOnlyList<IGpu> gpus, IReadOnlyList<RankShare> shares, ModelDescription model, KvLayout layout, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, StepLimits limits, ManyRowProducts many)
     {
         var ranks = new List<CudaRank>();
         IReadOnlyList<ICollective?> parts = [null];
@@ -106,10 +103,10 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             foreach (var share in shares)
             {
                 taken++;
-                ranks.Add(new CudaRank(gpus[share.Rank], config, checkpoint, kernels, layout, share, parts[share.Rank], many, maxBatchTokens));
+                ranks.Add(new CudaRank(gpus[share.Rank], config, checkpoint, kernels, layout, share, parts[share.Rank], many, limits));
             }
 
-            return new CudaModelRunner(model, layout, ranks, maxBatchTokens);
+            return new CudaModelRunner(model, layout, ranks, limits);
         }
         catch
         {
@@ -130,13 +127,15 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int wanted = _rules.Check(slices, pool, logits);
+        EnsureRoom(wanted);
         EnsureTurn();
         Begin(slices, pool, [], observer);
         if (wanted > 0)
         {
-            long bytes = (long)wanted * Model.VocabSize * sizeof(float);
-            ReserveHostLogits(bytes);
-            _gpu.Download(_ranks[0].Logits.Whole, 0, (void*)_hostLogits.Value, bytes);
+            // Only those who look at logits have this.
+            var logitsOfStep = _ranks[0].Logits.Whole;
+            _hostLogits ??= _gpu.AllocatePinned(logitsOfStep.Bytes);
+            _gpu.Download(logitsOfStep, 0, (void*)_hostLogits.Value, (long)wanted * Model.VocabSize * sizeof(float));
             _gpu.Wait();
             new ReadOnlySpan<float>((void*)_hostLogits.Value, logits.Length).CopyTo(logits);
         }
@@ -157,6 +156,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             throw new ArgumentException($"{choices.Length} choices for {wanted} slices that want logits", nameof(choices));
         }
 
+        EnsureRoom(wanted);
         EnsureTurn();
         _lastChoices = 0;
         try
@@ -207,7 +207,7 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         _threads?.Dispose();
         DisposeMarks();
         _sampler.Dispose();
-        _hostLogits.Dispose();
+        _hostLogits?.Dispose();
         foreach (var rank in _ranks)
         {
             rank.Dispose();
@@ -215,6 +215,14 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     }
 
     private int Turn => (int)(_launched % _done.Length);
+
+    private void EnsureRoom(int wanted)
+    {
+        if (wanted > _limits.Sequences)
+        {
+            throw new ArgumentException($"{wanted} slices want logits; MaxSequences allows {_limits.Sequences}");
+        }
+    }
 
     private void EnsureTurn()
     {
@@ -262,7 +270,9 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
             decodes &= slice.Count == 1 && slice.WantsLogits;
         }
 
-        var bucket = StepBucket.For(slices.Length, _ranks[0].Inputs.UnitsOf(slices), _maxRows, samples: choices.Length > 0);
+        var bucket = StepBucket.For(slices.Length, _ranks[0].Inputs.UnitsOf(slices), _limits.Rows, samples: choices.Length > 0);
+        // Units of sequences that share pages may be more than the working area has room for.
+        decodes &= bucket.Units <= _limits.Units;
         if (choices.Length > 0)
         {
             _sampler.Place(choices, Turn, decodes ? bucket.Rows : choices.Length);
@@ -296,11 +306,9 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     {
         var rank = _ranks[index];
         rank.Inputs.Place(slices, Turn, bucket.Rows, bucket.Units);
-        rank.Step.Reserve(bucket.Units);
-        _ = rank.ReserveLogits(bucket.Rows);
         rank.Graphs.Run(
             bucket,
-            ((nint)pool.PagePointer(0, 0), rank.Generation + (index == 0 ? _sampler.Generation : 0)),
+            (nint)pool.PagePointer(0, 0),
             () =>
             {
                 rank.Step.Launch(pool, bucket.Rows, bucket.Rows, bucket.Rows, bucket.Units, rank.Logits, TokensOf(index), layerDone: null);
@@ -312,8 +320,6 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
     {
         var rank = _ranks[index];
         rank.Inputs.Place(slices, Turn);
-        rank.Step.Reserve(rank.Inputs.Units);
-        _ = rank.ReserveLogits(rank.Inputs.LogitRows);
         Action<int>? layerDone = observer is null ? null : layer =>
         {
             // Given to the GPU, not yet computed: who is told loads the pages by way of a staging area, which waits for the mark of each rank.
@@ -362,16 +368,6 @@ internal sealed unsafe class CudaModelRunner : ISamplingRunner
         foreach (var rank in _ranks)
         {
             rank.Collective?.Abort();
-        }
-    }
-
-    private void ReserveHostLogits(long bytes)
-    {
-        if (bytes > _hostLogits.Bytes)
-        {
-            var larger = _gpu.AllocatePinned(bytes);
-            _hostLogits.Dispose();
-            _hostLogits = larger;
         }
     }
 }

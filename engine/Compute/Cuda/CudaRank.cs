@@ -10,24 +10,22 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 internal sealed class CudaRank : IDisposable
 {
     private readonly CudaWeights _weights;
-    private readonly DecoderConfig _config;
-    private int _logitRows = 1;
 
     /// <param name="gpu">Has the kernels of <see cref="CudaModelLoader.KernelsOf"/>; taken over, as <paramref name="collective"/> is, also where this fails.</param>
     /// <param name="config">Of the whole model.</param>
     /// <param name="collective">Null for a model that is not divided.</param>
     public CudaRank(
-        IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, KvLayout layout, RankShare share, ICollective? collective, ManyRowProducts many, int maxRows)
+        IGpu gpu, DecoderConfig config, Checkpoint checkpoint, ModelKernels kernels, KvLayout layout, RankShare share, ICollective? collective, ManyRowProducts many, StepLimits limits)
     {
-        (Gpu, _config, Share, Collective) = (gpu, config, share, collective);
+        (Gpu, Share, Collective) = (gpu, share, collective);
         try
         {
             _weights = CudaWeights.Load(gpu, config, checkpoint, kernels, share);
             var own = share.Of(config);
-            Inputs = new StepInputs(gpu, maxRows, layout.PageTokens, own.GroupSize, StepKernels.UnitTokens(own.HeadStride));
-            Step = new CudaStep(gpu, own, _weights, kernels, Inputs, layout.ElementBytes, collective, many, maxRows);
+            Inputs = new StepInputs(gpu, limits, layout, own.GroupSize, StepKernels.UnitTokens(own.HeadStride));
+            Step = new CudaStep(gpu, own, _weights, kernels, Inputs, layout.ElementBytes, collective, many, limits);
             Graphs = new StepGraphs(gpu);
-            Logits = AllocateLogits(1);
+            Logits = new LogitMemory(gpu, limits.Sequences, config.VocabSize, share.IsWhole ? 0 : share.OfVocabulary(config).Count);
         }
         catch
         {
@@ -48,33 +46,7 @@ internal sealed class CudaRank : IDisposable
 
     public StepGraphs Graphs { get; }
 
-    /// <summary>[rows, vocab] of the whole vocabulary; moved by <see cref="ReserveLogits"/>.</summary>
-    public LogitMemory Logits { get; private set; }
-
-    /// <summary>Changes when memory has moved that launches name.</summary>
-    public int Generation => Inputs.Generation + Step.Generation + _logitRows;
-
-    /// <returns>Whether they moved; nothing may be under way then, which is waited for.</returns>
-    public bool ReserveLogits(int rows)
-    {
-        if (rows <= _logitRows)
-        {
-            return false;
-        }
-
-        Gpu.Wait();
-        var logits = AllocateLogits(rows);
-        if (Logits.Tokens is { } tokens)
-        {
-            // The step before may feed this one.
-            Gpu.Copy(tokens, 0, logits.Tokens!, 0, tokens.Bytes);
-            Gpu.Wait();
-        }
-
-        Logits.Dispose();
-        (Logits, _logitRows) = (logits, rows);
-        return true;
-    }
+    public LogitMemory Logits { get; }
 
     public void Dispose()
     {
@@ -86,8 +58,6 @@ internal sealed class CudaRank : IDisposable
         Collective?.Dispose();
         Gpu.Dispose();
     }
-
-    private LogitMemory AllocateLogits(int rows) => new(Gpu, rows, _config.VocabSize, Share.IsWhole ? 0 : Share.OfVocabulary(_config).Count);
 }
 
 /// <summary>Where the logits of a step come to be on one GPU.</summary>

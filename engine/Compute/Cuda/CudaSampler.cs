@@ -47,7 +47,7 @@ internal struct SampleResult
 /// </summary>
 internal sealed unsafe class CudaSampler : IDisposable
 {
-    private const int Threads = 1024, AdjustSharedBytes = 32 * sizeof(int), SampleSharedBytes = 3088, AdjustmentsAtFirst = 64;
+    private const int Threads = 1024, AdjustSharedBytes = 32 * sizeof(int), SampleSharedBytes = 3088, AdjustmentsOfRow = SamplingParameters.MostBiases + SamplingParameters.MostStops;
 
     private static readonly SampleRow Padding = new(0, 0, 1, 0, 0, 1, 0, 0, -1, 0, 0, 0, 0, 0, -1);
 
@@ -55,29 +55,33 @@ internal sealed unsafe class CudaSampler : IDisposable
     private readonly int _vocab;
     private readonly Kernel _adjust, _sample;
     private readonly SampleSeats _seats;
-    private int _rows;
-    private int _adjustments;
-    private int _generation;
+    private readonly int _rows;
+    private readonly Areas _memory;
 
-    private Areas _memory;
-
-    public CudaSampler(IGpu gpu, int vocab)
+    /// <param name="rows">Most of a step, padding included.</param>
+    public CudaSampler(IGpu gpu, int vocab, int rows)
     {
-        (_gpu, _vocab, _seats) = (gpu, vocab, new SampleSeats(gpu, vocab));
+        (_gpu, _vocab, _rows) = (gpu, vocab, rows);
         _adjust = new Kernel(gpu.Kernel(ModelKernels.AdjustScores, AdjustSharedBytes), Threads, AdjustSharedBytes);
         _sample = new Kernel(gpu.Kernel(ModelKernels.SampleTokens, SampleSharedBytes), Threads, SampleSharedBytes);
-        (_rows, _adjustments) = (1, AdjustmentsAtFirst);
-        _memory = new Areas(gpu, _rows, _adjustments, vocab);
+        _memory = new Areas(gpu, rows, Adjustments, vocab);
+        try
+        {
+            _seats = new SampleSeats(gpu, vocab, rows);
+        }
+        catch
+        {
+            _memory.Dispose();
+            throw;
+        }
     }
 
     /// <summary>[rows]: the tokens that the last step chose, for one that follows at once.</summary>
     public IGpuMemory Tokens => _memory.Tokens;
 
-    /// <summary>Changes when memory has moved that launches name.</summary>
-    public int Generation => _generation + _seats.Generation;
-
-    /// <summary>Bytes on the device for so many rows, without what penalties and biases take.</summary>
-    public static long BytesFor(int rows, int vocab) => rows * (sizeof(SampleRow) + sizeof(SampleResult) + sizeof(int) + (long)vocab * sizeof(float)) + AdjustmentsAtFirst * sizeof(Adjustment);
+    /// <summary>Bytes on the device for so many rows.</summary>
+    public static long BytesFor(int rows, int vocab) =>
+        rows * (sizeof(SampleRow) + sizeof(SampleResult) + sizeof(int) + (long)vocab * (sizeof(float) + sizeof(uint)) + AdjustmentsOfRow * sizeof(Adjustment));
 
     /// <summary>Sends what the choices of a step take to the device.</summary>
     /// <param name="area">Of pinned memory, 0 or 1: one that no step under way has.</param>
@@ -90,11 +94,15 @@ internal sealed unsafe class CudaSampler : IDisposable
             adjustments += choice.Parameters.Biases.Length + MaskOf(choice).Length;
         }
 
-        Reserve(Math.Max(choices.Length, paddedRows), adjustments);
+        if (Math.Max(choices.Length, paddedRows) > _rows || adjustments > Adjustments)
+        {
+            throw new ArgumentException($"{choices.Length} choices with {adjustments} biases and stop tokens; MaxSequences allows {_rows} with {Adjustments}", nameof(choices));
+        }
+
         _seats.Begin(choices);
         nint host = _memory.HostInputs[area].Value;
         var rows = new Span<SampleRow>((void*)host, _rows);
-        var list = new Span<Adjustment>((void*)(host + (nint)AdjustmentsOffset), _adjustments);
+        var list = new Span<Adjustment>((void*)(host + (nint)AdjustmentsOffset), Adjustments);
         int next = 0;
         for (int row = 0; row < choices.Length; row++)
         {
@@ -165,51 +173,13 @@ internal sealed unsafe class CudaSampler : IDisposable
         _seats.Dispose();
     }
 
+    private int Adjustments => _rows * AdjustmentsOfRow;
+
     private long AdjustmentsOffset => (long)_rows * sizeof(SampleRow);
 
     /// <summary>Tokens that must not be chosen yet: as <see cref="Sampler.Adjust"/> has it.</summary>
     private ReadOnlySpan<int> MaskOf(in TokenChoice choice) =>
         choice.Generated < choice.Parameters.MinTokens && choice.Parameters.StopTokens.Count < _vocab ? choice.Parameters.Stops : [];
-
-    private void Reserve(int rows, int adjustments)
-    {
-        if (rows <= _rows && adjustments <= _adjustments)
-        {
-            return;
-        }
-
-        int moreRows = Math.Max(rows, _rows), moreAdjustments = _adjustments;
-        while (moreAdjustments < adjustments)
-        {
-            moreAdjustments *= 2;
-        }
-
-        var more = new Areas(_gpu, moreRows, moreAdjustments, _vocab);
-        try
-        {
-            // The step under way has its results to come, and the next one goes on with its tokens.
-            _gpu.Copy(_memory.Tokens, 0, more.Tokens, 0, (long)_rows * sizeof(int));
-            _gpu.Wait();
-            for (int area = 0; area < ISamplingRunner.MostUnderWay; area++)
-            {
-                CopyRows<SampleRow>(_memory.HostInputs[area], more.HostInputs[area]);
-                CopyRows<SampleResult>(_memory.HostResults[area], more.HostResults[area]);
-            }
-        }
-        catch
-        {
-            more.Dispose();
-            throw;
-        }
-
-        _memory.Dispose();
-        (_memory, _rows, _adjustments) = (more, moreRows, moreAdjustments);
-        _generation++;
-    }
-
-    private void CopyRows<T>(IGpuMemory from, IGpuMemory to)
-        where T : unmanaged =>
-        new ReadOnlySpan<T>((void*)from.Value, _rows).CopyTo(new Span<T>((void*)to.Value, _rows));
 
     /// <summary>Memory for so many rows and adjustments.</summary>
     private sealed class Areas : IDisposable

@@ -44,11 +44,13 @@ internal sealed class CudaStep : IDisposable
     private readonly CudaFeedForward _feedForward;
 
     /// <summary>What decoding leaves of each unit: [units, heads, headStride] and [units, heads, 2].</summary>
-    private IGpuMemory _sums, _extremes;
-    private int _units;
+    private readonly IGpuMemory _sums, _extremes;
+    private readonly int _units;
 
-    public CudaStep(IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, ICollective? collective, ManyRowProducts many, int maxRows)
+    public CudaStep(
+        IGpu gpu, DecoderConfig config, CudaWeights weights, ModelKernels names, StepInputs inputs, int kvElementBytes, ICollective? collective, ManyRowProducts many, StepLimits limits)
     {
+        int maxRows = limits.Rows;
         (_gpu, _config, _weights, _inputs, _kvElementBytes, _collective) = (gpu, config, weights, inputs, kvElementBytes, collective);
         try
         {
@@ -68,34 +70,15 @@ internal sealed class CudaStep : IDisposable
             _attended = Keep(maxRows, config.Heads * config.HeadStride * ElementBytes);
             _products = new CudaProducts(gpu, _kernels, config, names.Compute, many, maxRows);
             _feedForward = new CudaFeedForward(gpu, config, _kernels, _products, weights.RouterParts, maxRows);
-            _units = maxRows;
-            (_sums, _extremes) = AllocateUnits(maxRows);
+            _units = limits.Units;
+            _sums = Keep(_units, config.Heads * config.HeadStride * sizeof(float));
+            _extremes = Keep(_units, config.Heads * 2 * sizeof(float));
         }
         catch
         {
             Dispose();
             throw;
         }
-    }
-
-    /// <summary>Changes when memory has moved that launches name.</summary>
-    public int Generation { get; private set; }
-
-    /// <summary>Makes room for decoding so many units.</summary>
-    public void Reserve(int units)
-    {
-        if (units <= _units)
-        {
-            return;
-        }
-
-        // For a step under way, which has these.
-        _gpu.Wait();
-        var (sums, extremes) = AllocateUnits(units);
-        _sums.Dispose();
-        _extremes.Dispose();
-        (_sums, _extremes, _units) = (sums, extremes, units);
-        Generation++;
     }
 
     /// <summary>Launches everything for the placed inputs; logits [logitRows, vocab] are on the device when the stream got there.</summary>
@@ -151,11 +134,9 @@ internal sealed class CudaStep : IDisposable
         _memory.Clear();
         _feedForward?.Dispose();
         _products?.Dispose();
-        _sums?.Dispose();
-        _extremes?.Dispose();
     }
 
-    /// <summary>What is found out once and for all. Blocks have matrices of the same sizes; logits are of few rows in most steps, and their memory grows with them.</summary>
+    /// <summary>What is found out once and for all. Blocks have matrices of the same sizes; logits are of few rows in most steps.</summary>
     public void Tune(int maxRows)
     {
         var block = _weights.Blocks[0];
@@ -191,17 +172,30 @@ internal sealed class CudaStep : IDisposable
         var pagedRows = KernelArgument.Of(new PagedRows(_inputs.Lengths, _inputs.PageBegins, _inputs.UnitBegins, _inputs.Pages));
         float softCap = _config.AttentionSoftCap ?? 0;
         int headTiles = (_config.GroupSize + StepKernels.DecodeHeads - 1) / StepKernels.DecodeHeads;
-        _gpu.Call(
-            _kernels.PagedDecode, new Extent(units, _config.KvHeads * headTiles),
-            KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages, _inputs.UnitList, pagedRows,
-            description.Window, _config.AttentionScale, softCap);
-        _gpu.Call(
-            _kernels.CombineUnits, new Extent(decodeRows, _config.Heads),
-            KernelArgument.Pointer(_attended), KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), pagedRows, description.Window, _config.HeadStride);
+        foreach (var run in units <= _units ? [(0, decodeRows, 0, units)] : _inputs.Runs(_units))
+        {
+            Decode(run);
+        }
+
         _gpu.Call(
             _kernels.PrefillAttention, new Extent(_inputs.Tiles, _config.KvHeads),
             KernelArgument.Pointer(_attended), KernelArgument.Pointer(_queries), layerPages, _inputs.Slices, _inputs.TileList, _inputs.Pages,
             description.Window, _config.AttentionScale, softCap);
+
+        // The working area begins with the run's first unit; rows name units by their place among all.
+        void Decode((int Row, int Rows, int Unit, int Units) run)
+        {
+            _gpu.Call(
+                _kernels.PagedDecode, new Extent(run.Units, _config.KvHeads * headTiles),
+                KernelArgument.Pointer(_sums), KernelArgument.Pointer(_extremes), KernelArgument.Pointer(_queries), layerPages, _inputs.UnitList + run.Unit * Marshal.SizeOf<DecodeUnit>(), pagedRows,
+                description.Window, _config.AttentionScale, softCap);
+            nint before = (nint)run.Unit * _config.Heads * sizeof(float);
+            int rowBytes = run.Row * sizeof(int);
+            _gpu.Call(
+                _kernels.CombineUnits, new Extent(run.Rows, _config.Heads),
+                _attended.Value + (nint)run.Row * _config.Heads * _config.HeadStride * ElementBytes, _sums.Value - before * _config.HeadStride, _extremes.Value - before * 2,
+                KernelArgument.Of(new PagedRows(_inputs.Lengths + rowBytes, _inputs.PageBegins + rowBytes, _inputs.UnitBegins + rowBytes, _inputs.Pages)), description.Window, _config.HeadStride);
+        }
     }
 
     /// <summary>Adds the delta to the residual stream, and norms the sum for the rows, or for those of the map.</summary>
@@ -220,21 +214,6 @@ internal sealed class CudaStep : IDisposable
         _gpu.Upload((void*)pinned.Value, memory, 0, both.Length * sizeof(double));
         _gpu.Wait();
         return memory;
-    }
-
-    private (IGpuMemory Sums, IGpuMemory Extremes) AllocateUnits(int units)
-    {
-        long bytes = (long)units * _config.Heads * sizeof(float);
-        var sums = _gpu.Allocate(bytes * _config.HeadStride);
-        try
-        {
-            return (sums, _gpu.Allocate(bytes * 2));
-        }
-        catch
-        {
-            sums.Dispose();
-            throw;
-        }
     }
 
     private IGpuMemory Keep(int rows, int rowBytes)

@@ -7,7 +7,8 @@ namespace ScriptedServe.Engine.Compute.Cuda;
 /// Counts of seen tokens on the device, [seats, vocab], for sequences under penalties. A sequence has a seat for as long as it decodes step after step; its counts are sent once, and the kernel that chooses a
 /// token counts it, so that they are right for a step that is launched before the token is known. The seat that was unused for longest is given away. Owns its memory.
 /// </summary>
-internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
+/// <param name="count">Seats: most sequences of a step.</param>
+internal sealed unsafe class SampleSeats(IGpu gpu, int vocab, int count) : IDisposable
 {
     /// <summary>What the counts of a seat stand for.</summary>
     private sealed class Seat
@@ -22,68 +23,27 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
     /// <summary>Most buffers of pinned memory, of [vocab] each.</summary>
     private const int MostStaging = 8;
 
-    private readonly List<Seat> _seats = [];
+    private readonly Seat[] _seats = [.. Enumerable.Range(0, count).Select(_ => new Seat())];
     private readonly Dictionary<object, int> _byOwner = new(ReferenceEqualityComparer.Instance);
-    private IGpuMemory? _counts;
+    private readonly IGpuMemory _counts = gpu.Allocate((long)count * vocab * sizeof(uint));
 
     /// <summary>Counts on their way to the device, and the step that sent them.</summary>
     private readonly List<(IGpuMemory Memory, long Step)> _staging = [];
     private long _step;
 
-    /// <summary>0 before the first sequence under penalties.</summary>
-    public nint Counts => _counts?.Value ?? 0;
+    public nint Counts => _counts.Value;
 
-    /// <summary>Changes when the counts have moved.</summary>
-    public int Generation { get; private set; }
-
-    /// <summary>Makes room for the sequences of a step, which begins; of those before, all but one have come to their end.</summary>
+    /// <summary>A step begins; of those before, all but one have come to their end.</summary>
     public void Begin(ReadOnlySpan<TokenChoice> choices)
     {
         _step++;
-        int sequences = 0;
         foreach (ref readonly var choice in choices)
         {
-            sequences += choice.Counts is null ? 0 : 1;
             if (choice.Counts is not null && _byOwner.TryGetValue(choice.Owner, out int seat))
             {
                 // Not to be given away to another of this step.
                 _seats[seat].LastUsed = _step;
             }
-        }
-
-        if (sequences <= _seats.Count)
-        {
-            return;
-        }
-
-        int seats = Math.Max(1, _seats.Count);
-        while (seats < sequences)
-        {
-            seats *= 2;
-        }
-
-        var counts = gpu.Allocate(SeatBytes * seats);
-        if (_counts is not null)
-        {
-            try
-            {
-                gpu.Copy(_counts, 0, counts, 0, SeatBytes * _seats.Count);
-                gpu.Wait();
-            }
-            catch
-            {
-                counts.Dispose();
-                throw;
-            }
-
-            _counts.Dispose();
-        }
-
-        _counts = counts;
-        Generation++;
-        while (_seats.Count < seats)
-        {
-            _seats.Add(new Seat());
         }
     }
 
@@ -119,7 +79,7 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
 
     public void Dispose()
     {
-        _counts?.Dispose();
+        _counts.Dispose();
         _staging.ForEach(staging => staging.Memory.Dispose());
     }
 
@@ -128,7 +88,7 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
     private int LeastUsed()
     {
         int least = 0;
-        for (int seat = 1; seat < _seats.Count; seat++)
+        for (int seat = 1; seat < _seats.Length; seat++)
         {
             least = _seats[seat].LastUsed < _seats[least].LastUsed ? seat : least;
         }
@@ -147,7 +107,7 @@ internal sealed unsafe class SampleSeats(IGpu gpu, int vocab) : IDisposable
             values[token] = ((uint)times << 1) | 1;
         }
 
-        gpu.Upload((void*)staging.Value, _counts!, seat * SeatBytes, SeatBytes);
+        gpu.Upload((void*)staging.Value, _counts, seat * SeatBytes, SeatBytes);
     }
 
     /// <summary>A buffer that nothing is read from any more.</summary>

@@ -14,16 +14,18 @@ internal readonly record struct StepBucket(int Rows, int Units, bool Samples)
         new(Math.Min(maxRows, (int)BitOperations.RoundUpToPowerOf2((uint)rows)), (int)BitOperations.RoundUpToPowerOf2((uint)units), samples);
 }
 
-/// <summary>Steps recorded once for each bucket and replayed from then on. They name addresses: when memory moves, all are recorded anew.</summary>
+/// <summary>Steps recorded once for each bucket and replayed from then on. They name addresses: for another pool all are recorded anew.</summary>
 internal sealed class StepGraphs(IGpu gpu) : IDisposable
 {
-    private readonly Dictionary<StepBucket, IDisposable> _graphs = [];
-    private (nint Pool, int Generation) _recordedFor;
+    private const int LaunchesOfLayer = 24, LaunchesBesides = 16, BytesOfLaunch = 2048;
 
-    /// <param name="memory">Changes whenever something that <paramref name="launches"/> names has moved.</param>
-    public void Run(StepBucket bucket, (nint Pool, int Generation) memory, Action launches)
+    private readonly Dictionary<StepBucket, IDisposable> _graphs = [];
+    private nint _recordedFor;
+
+    /// <param name="pool">Where the pool is that <paramref name="launches"/> name.</param>
+    public void Run(StepBucket bucket, nint pool, Action launches)
     {
-        if (memory != _recordedFor)
+        if (pool != _recordedFor)
         {
             if (_graphs.Count > 0)
             {
@@ -32,7 +34,7 @@ internal sealed class StepGraphs(IGpu gpu) : IDisposable
             }
 
             Clear();
-            _recordedFor = memory;
+            _recordedFor = pool;
         }
 
         if (!_graphs.TryGetValue(bucket, out var graph))
@@ -42,6 +44,16 @@ internal sealed class StepGraphs(IGpu gpu) : IDisposable
 
         gpu.Replay(graph);
     }
+
+    /// <summary>Bytes that a driver may take for all recordings that there can be: a few kilobytes for each launch.</summary>
+    public static long BytesFor(StepLimits limits, int layers)
+    {
+        int sizes = BitOperations.Log2((uint)limits.Sequences) + 1, units = BitOperations.Log2((uint)limits.Units) + 1;
+        return (long)sizes * units * MostLaunches(layers) * BytesOfLaunch;
+    }
+
+    /// <summary>Of one recording.</summary>
+    public static int MostLaunches(int layers) => LaunchesOfLayer * layers + LaunchesBesides;
 
     public void Dispose() => Clear();
 

@@ -1,5 +1,7 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using ScriptedServe.Engine.Compute.Cuda.Device;
+using ScriptedServe.KvTransport;
 
 namespace ScriptedServe.Engine.Compute.Cuda;
 
@@ -17,13 +19,16 @@ internal record struct DecodeUnit(int Row, int Unit);
 
 /// <summary>
 /// What the kernels of a step read of its slices. Rows of slices of one token come first, then those of the others, so that attention finds each kind together. It is laid out in
-/// pinned memory and goes to the device in one copy; places do not change from step to step, so that recorded launches find it. There are two areas of pinned memory, since a step is laid out while the one
+/// pinned memory and goes to the device in one copy, or in two where there is room for many more units than a step has; places do not change from step to step, so that recorded launches find it. There are two areas of pinned memory, since a step is laid out while the one
 /// before may still be on its way.
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
     /// <summary>Eight arrays of ints, and one of slices, of four ints.</summary>
     private const int IntArrays = 8 + 4;
+
+    /// <summary>Bytes that nobody reads, between the units of a step and its pages, which are sent all the same: more of them take longer than a second copy.</summary>
+    private const long MostGap = 32 << 10;
 
     private readonly IGpu _gpu;
     private readonly int _maxRows;
@@ -32,25 +37,28 @@ internal sealed unsafe class StepInputs : IDisposable
     private readonly int _group;
     private readonly int _unitTokens;
     private readonly IGpuMemory[] _hosts;
+    private readonly IGpuMemory _device;
     private IGpuMemory _host;
-    private IGpuMemory _device;
-    private int _maxPages;
-    private int _maxUnits;
+    private readonly int _maxPages;
+    private readonly int _maxUnits;
 
     /// <param name="group">Query heads that share a key/value head.</param>
     /// <param name="unitTokens">Positions of a unit of attention.</param>
-    public StepInputs(IGpu gpu, int maxRows, int pageTokens, int group, int unitTokens)
+    public StepInputs(IGpu gpu, StepLimits limits, KvLayout layout, int group, int unitTokens)
     {
-        (_gpu, _maxRows, _pageTokens, _group, _unitTokens) = (gpu, maxRows, pageTokens, group, unitTokens);
-        _maxTiles = MaxTiles(maxRows, group);
-        (_maxPages, _maxUnits) = (PagesAtFirst(maxRows), maxRows);
-        (_hosts, _device) = Allocate(_maxPages, _maxUnits);
+        (_gpu, _maxRows, _pageTokens, _group, _unitTokens) = (gpu, limits.Rows, layout.PageTokens, group, unitTokens);
+        _maxTiles = MaxTiles(_maxRows, group);
+        (_maxPages, _maxUnits) = Most(limits, layout, unitTokens);
+        (_hosts, _device) = Allocate();
         _host = _hosts[0];
     }
 
-    /// <summary>Bytes on the device, until contexts are longer than <see cref="PagesAtFirst"/> have room for.</summary>
-    public static long BytesFor(int maxRows, int group) =>
-        IntArrays * (long)maxRows * sizeof(int) + (long)MaxTiles(maxRows, group) * sizeof(PrefillTile) + (long)maxRows * sizeof(DecodeUnit) + (long)PagesAtFirst(maxRows) * sizeof(int);
+    /// <summary>Bytes on the device.</summary>
+    public static long BytesFor(StepLimits limits, KvLayout layout, int group, int unitTokens)
+    {
+        var (pages, units) = Most(limits, layout, unitTokens);
+        return IntArrays * (long)limits.Rows * sizeof(int) + (long)MaxTiles(limits.Rows, group) * sizeof(PrefillTile) + (long)units * sizeof(DecodeUnit) + (long)pages * sizeof(int);
+    }
 
     /// <summary>Rows of all slices, of those of one token, and of those whose logits are wanted.</summary>
     public int Rows { get; private set; }
@@ -64,8 +72,8 @@ internal sealed unsafe class StepInputs : IDisposable
     /// <summary>Units of all slices of one token.</summary>
     public int Units { get; private set; }
 
-    /// <summary>Changes when the arrays have moved.</summary>
-    public int Generation { get; private set; }
+    /// <summary>Most pages of all slices, and units.</summary>
+    public (int Pages, int Units) Limits => (_maxPages, _maxUnits);
 
     // [rows] each; pages are of all slices, one after the other.
     public nint Tokens => Device(0);
@@ -105,6 +113,20 @@ internal sealed unsafe class StepInputs : IDisposable
 
     private long PagesOffset => UnitsOffset + (long)_maxUnits * sizeof(DecodeUnit);
 
+    /// <summary>The runs of rows that decode whose units fit a working area of so many, in order: [first row, rows, first unit, units].</summary>
+    public IEnumerable<(int Row, int Rows, int Unit, int Units)> Runs(int most)
+    {
+        for (int row = 0, end; row < DecodeRows; row = end)
+        {
+            int unit = UnitBegin(row);
+            for (end = row + 1; end < DecodeRows && UnitBegin(end + 1) - unit <= most; end++)
+            {
+            }
+
+            yield return (row, end - row, unit, UnitBegin(end) - unit);
+        }
+    }
+
     /// <summary>Units of the slices of one token.</summary>
     public int UnitsOf(ReadOnlySpan<StepSlice> slices)
     {
@@ -129,7 +151,11 @@ internal sealed unsafe class StepInputs : IDisposable
             pages += PagesOf(slice);
         }
 
-        Reserve(pages, Math.Max(UnitsOf(slices), paddedUnits));
+        if (pages > _maxPages || Math.Max(UnitsOf(slices), paddedUnits) > _maxUnits)
+        {
+            throw new ArgumentException($"the step has {slices.Length} slices of {pages} pages in all; MaxSequences and the longest context allow {_maxPages}", nameof(slices));
+        }
+
         _host = _hosts[area];
         (Rows, DecodeRows, LogitRows, Tiles, Units) = (0, 0, 0, 0, 0);
         foreach (ref readonly var slice in slices)
@@ -173,7 +199,16 @@ internal sealed unsafe class StepInputs : IDisposable
 
         Pad(paddedRows);
         new Span<DecodeUnit>((DecodeUnit*)(_host.Value + UnitsOffset), _maxUnits)[Units..Math.Max(Units, paddedUnits)].Fill(new DecodeUnit(-1, 0));
-        _gpu.Upload((void*)_host.Value, _device, 0, PagesOffset + (long)page * sizeof(int));
+        long unitsEnd = UnitsOffset + (long)Math.Max(Units, paddedUnits) * sizeof(DecodeUnit), pagesEnd = PagesOffset + (long)page * sizeof(int);
+        if (PagesOffset - unitsEnd <= MostGap)
+        {
+            Upload(0, pagesEnd);
+        }
+        else
+        {
+            Upload(0, unitsEnd);
+            Upload(PagesOffset, pagesEnd);
+        }
     }
 
     public void Dispose()
@@ -186,14 +221,19 @@ internal sealed unsafe class StepInputs : IDisposable
         _device.Dispose();
     }
 
+    private void Upload(long begin, long end) => _gpu.Upload((void*)(_host.Value + (nint)begin), _device, begin, end - begin);
+
     // Each slice ends with a tile that is not full.
     private static int MaxTiles(int maxRows, int group) => maxRows + (maxRows * group + StepKernels.PrefillRows - 1) / StepKernels.PrefillRows;
 
-    private static int PagesAtFirst(int maxRows) => 4 * maxRows;
+    private static (int Pages, int Units) Most(StepLimits limits, KvLayout layout, int unitTokens) =>
+        (checked((int)limits.MostPages(layout)), checked((int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(limits.Units, limits.MostUnits(unitTokens)))));
 
     private int PagesOf(in StepSlice slice) => (slice.Position + slice.Count + _pageTokens - 1) / _pageTokens;
 
     private int UnitsOf(in StepSlice slice) => (slice.Position + _unitTokens) / _unitTokens;
+
+    private int UnitBegin(int row) => row < DecodeRows ? Host(7)[row] : Units;
 
     private void PlaceUnits(in StepSlice slice, int row)
     {
@@ -232,35 +272,9 @@ internal sealed unsafe class StepInputs : IDisposable
 
     private nint Device(int array) => _device.Value + (nint)array * _maxRows * sizeof(int);
 
-    private void Reserve(int pages, int units)
+    private (IGpuMemory[] Hosts, IGpuMemory Device) Allocate()
     {
-        if (pages <= _maxPages && units <= _maxUnits)
-        {
-            return;
-        }
-
-        int morePages = Doubled(_maxPages, pages), moreUnits = Doubled(_maxUnits, units);
-        _gpu.Wait();
-        var (hosts, device) = Allocate(morePages, moreUnits);
-        Dispose();
-        hosts.CopyTo(_hosts);
-        (_device, _maxPages, _maxUnits) = (device, morePages, moreUnits);
-        Generation++;
-    }
-
-    private static int Doubled(int size, int wanted)
-    {
-        while (size < wanted)
-        {
-            size *= 2;
-        }
-
-        return size;
-    }
-
-    private (IGpuMemory[] Hosts, IGpuMemory Device) Allocate(int pages, int units)
-    {
-        long bytes = UnitsOffset + (long)units * sizeof(DecodeUnit) + (long)pages * sizeof(int);
+        long bytes = PagesOffset + (long)_maxPages * sizeof(int);
         var hosts = new List<IGpuMemory>();
         try
         {

@@ -9,8 +9,8 @@ namespace ScriptedServe.Engine.Compute.Cuda.Device;
 /// </summary>
 internal sealed unsafe class CublasLtProducts : ILibraryProducts
 {
-    /// <summary>What NVIDIA names for Hopper.</summary>
-    private const long WorkspaceBytes = 32 << 20;
+    /// <summary>On the device: what NVIDIA names for Hopper.</summary>
+    public const long WorkspaceBytes = 32 << 20;
 
     /// <summary>Proposals that are timed, and how often: the first run of each is not counted.</summary>
     private const int Candidates = 8, Runs = 4;

@@ -146,4 +146,34 @@ public sealed class CudaGoldenTests(ITestOutputHelper output)
         Assert.Equal(whole, After(5, 17, 1));
         Assert.Equal(whole, After(1, 1, 1, 12, 1, 1, 6));
     }
+
+    [RequiresFact(Need.CppCompiler)]
+    public async Task Attention_that_is_gone_through_in_several_runs_has_the_same_bits()
+    {
+        var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
+        var results = new List<float[]>();
+        // With a long context, there is room for so many units that they and the pages are sent in two copies.
+        foreach (var (units, context) in ((int?, int?)[])[(null, null), (3, null), (null, 16384)])
+        {
+            using var runner = CudaModels.Load(gpu, "llama31-bf16", context: context, units: units);
+            var (pool, sequences) = CudaModels.Deal(runner, [[.. Enumerable.Range(3, 130)], [.. Enumerable.Range(5, 20)], [.. Enumerable.Range(7, 90)], [9, 10]], extraTokens: 1, new Random(3));
+            using (pool)
+            {
+                PagedSequence.RunAtRandom(runner, pool, sequences, CudaModels.MaxBatchTokens, new Random(4));
+                foreach (var sequence in sequences)
+                {
+                    sequence.Append(11, runner.Model.ShortContext);
+                }
+
+                PagedSequence.Step(runner, pool, [.. sequences.Select(sequence => (sequence, sequence.Left, true))]);
+                results.AddRange(sequences.Select(sequence => sequence.Logits[sequence.Tokens.Count - 1]));
+            }
+        }
+
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.Equal(results[i], results[4 + i]);
+            Assert.Equal(results[i], results[8 + i]);
+        }
+    }
 }

@@ -13,7 +13,9 @@ internal static class CudaModels
 
     /// <param name="kv">Null: the compute type.</param>
     /// <param name="context">Null: the model's own.</param>
-    public static CudaModelRunner Load(IGpu gpu, string name, KvDataType? kv = null, int? context = null, WeightFormat weights = WeightFormat.Auto, ManyRowProducts many = ManyRowProducts.Own)
+    /// <param name="units">Units of attention that are worked on at a time; null: of as many sequences as there may be.</param>
+    public static CudaModelRunner Load(
+        IGpu gpu, string name, KvDataType? kv = null, int? context = null, WeightFormat weights = WeightFormat.Auto, ManyRowProducts many = ManyRowProducts.Own, int? units = null)
     {
         var folder = GoldenModels.Folder(name);
         var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(folder, "config.json")));
@@ -22,13 +24,17 @@ internal static class CudaModels
         var kernels = CudaModelLoader.KernelsOf(config, checkpoint, kv, weights);
         var model = new ModelDescription(name, config.VocabSize, config.ContextLength, []) { ShortContext = config.ShortContext };
         var layout = new KvLayout(name, config.Layers, config.KvHeads, config.HeadStride, PageTokens, kernels.Kv);
-        return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, MaxBatchTokens, many);
+        var limits = StepLimits.Of(config, MaxBatchTokens, maxSequences: MaxBatchTokens, poolTokens: 0);
+        return CudaModelRunner.Load(gpu, model, layout, config, checkpoint, kernels, limits with { Units = units ?? limits.Units }, many);
     }
+
+    /// <summary>Of <see cref="LoadRanks"/>, on all GPUs together.</summary>
+    public const long RanksKvBytes = 1 << 20;
 
     /// <summary>Divided among several GPUs.</summary>
     public static CudaModelRunner LoadRanks(IReadOnlyList<IGpu> gpus, string name, WeightFormat weights = WeightFormat.Auto) => CudaModelLoader.Load(
         GoldenModels.Folder(name),
-        new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = MaxBatchTokens, MaxSequences = 8, TensorParallel = gpus.Count, Weights = weights, KvMemoryBytes = 1 << 16 },
+        new CudaRunnerOptions { PageTokens = PageTokens, MaxBatchTokens = MaxBatchTokens, MaxSequences = 8, TensorParallel = gpus.Count, Weights = weights, KvMemoryBytes = RanksKvBytes },
         (_, rank) => gpus[rank]);
 
     /// <summary>Sequences whose pages lie in random order in a pool of the runner's.</summary>

@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda;
 using ScriptedServe.Engine.Compute.Cuda.Native;
 using ScriptedServe.Engine.Sampling;
@@ -171,13 +172,25 @@ public sealed class CudaRanksTests
         foreach (var name in (string[])["llama31-bf16", "qwen2-bf16-sharded", "qwen3moe-f32"])
         {
             RecordingGpu[] gpus = [new(), new()];
-            CudaModels.LoadRanks(gpus, name).Dispose();
+            long recorded;
+            using (var runner = CudaModels.LoadRanks(gpus, name))
+            {
+                var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(GoldenModels.Folder(name), "config.json")));
+                var limits = StepLimits.Of(config, CudaModels.MaxBatchTokens, maxSequences: 8, CudaModels.RanksKvBytes / runner.Layout.PageBytesAllLayers * CudaModels.PageTokens);
+                recorded = StepGraphs.BytesFor(limits, config.Layers);
+            }
+
             for (int rank = 0; rank < 2; rank++)
             {
-                // With room for eight rows of logits, where a model begins with one.
+                long needed = gpus[rank].Allocated + CudaModels.RanksKvBytes / 2 + recorded;
                 RecordingGpu[] full = [new(), new()];
-                full[rank] = new RecordingGpu { FreeBytes = gpus[rank].Allocated };
-                Assert.Throws<CudaUnavailableException>(() => CudaModels.LoadRanks(full, name));
+                full[rank] = new RecordingGpu { FreeBytes = needed - 1 };
+                var error = Assert.Throws<CudaUnavailableException>(() => CudaModels.LoadRanks(full, name));
+                Assert.StartsWith($"the GPU has {needed - 1} bytes free of {1L << 41}, which is 1 too few", error.Message, StringComparison.Ordinal);
+                Assert.Contains($"--kv-memory {CudaModels.RanksKvBytes / 2} on each of 2 GPUs (this is number {rank})", error.Message, StringComparison.Ordinal);
+                RecordingGpu[] enough = [new(), new()];
+                enough[rank] = new RecordingGpu { FreeBytes = needed };
+                CudaModels.LoadRanks(enough, name).Dispose();
             }
         }
     }

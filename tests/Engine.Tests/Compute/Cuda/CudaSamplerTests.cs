@@ -16,7 +16,7 @@ public sealed class CudaSamplerTests
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
         var random = new Random(4);
         var oracle = new Sampler(Vocab);
-        using (var sampler = new CudaSampler(gpu, Vocab))
+        using (var sampler = new CudaSampler(gpu, Vocab, rows: 8))
         {
             Drawn[] sequences = [.. Enumerable.Range(0, 5).Select(i => new Drawn(random, i))];
             for (int step = 0; step < 8; step++)
@@ -51,7 +51,7 @@ public sealed class CudaSamplerTests
     public async Task Damaged_logits_are_told_by_the_token_and_only_to_their_sequence()
     {
         var gpu = new EmulatedGpu(await KernelEmulation.Folder.Value);
-        using var sampler = new CudaSampler(gpu, Vocab);
+        using var sampler = new CudaSampler(gpu, Vocab, rows: 8);
         var logits = new float[2 * Vocab];
         (logits[17], logits[Vocab + 5]) = (float.NaN, 3);
         var greedy = new SamplingParameters { Temperature = 0 };

@@ -1,4 +1,5 @@
 using ScriptedServe.Engine.Compute;
+using ScriptedServe.Engine.Compute.Checkpoints;
 using ScriptedServe.Engine.Compute.Cuda;
 using ScriptedServe.Engine.Compute.Cuda.Device;
 using ScriptedServe.Engine.Compute.Cuda.Native;
@@ -20,9 +21,7 @@ public sealed class CudaStepTests : IDisposable
         using var runner = CudaModels.Load(_gpu, Model);
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
-        // Two sequences that decode, and a chunk of a prompt between them. Room for so many logits is made by the first such step.
-        Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
-        _gpu.Log.Clear();
+        // Two sequences that decode, and a chunk of a prompt between them.
         Forward(runner, pool, Decode(3, 0), Chunk(0, 5, 1), Decode(9, 3));
         string[] layer =
         [
@@ -37,17 +36,10 @@ public sealed class CudaStepTests : IDisposable
     {
         using var runner = CudaModels.Load(_gpu, Model);
         using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
-        // The largest first: later ones need no more memory.
         string[] Run(int rows)
         {
             _gpu.Log.Clear();
             Forward(runner, pool, [.. Enumerable.Range(0, rows).Select(row => Decode(2, row))]);
-            if (rows == 8 && _gpu.Log[1] == "wait")
-            {
-                // For room for so many logits.
-                _gpu.Log.RemoveAt(1);
-            }
-
             return [.. _gpu.Log.Where(entry => entry[0] != '+')];
         }
 
@@ -107,24 +99,79 @@ public sealed class CudaStepTests : IDisposable
     }
 
     [Fact]
-    public void Recordings_are_made_anew_when_memory_that_they_name_has_moved()
+    public void Recordings_are_made_anew_for_another_pool()
     {
         using var runner = CudaModels.Load(_gpu, Model);
         var pool = new CudaKvPool(_gpu, runner.Layout, 8);
         Forward(runner, pool, Decode(2, 0));
-        Forward(runner, pool, Decode(2, 0), Decode(2, 1));
-        int live = _gpu.Live;
-        _gpu.Log.Clear();
-        // The logits' memory grew with the second step, which dropped the first one's recording.
-        Forward(runner, pool, Decode(2, 0));
-        Assert.Contains("capture", _gpu.Log);
-        Assert.Equal(live + 1, _gpu.Live);
-
         using var other = new CudaKvPool(_gpu, runner.Layout, 8);
         _gpu.Log.Clear();
         Forward(runner, other, Decode(2, 0));
         Assert.Contains("capture", _gpu.Log);
         pool.Dispose();
+    }
+
+    [Fact]
+    public void Nothing_is_allocated_on_the_device_after_the_start_whatever_steps_come()
+    {
+        using var runner = CudaModels.Load(_gpu, Model, context: 512);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 128);
+        long atStart = _gpu.Allocated;
+        int[] pages = [.. Enumerable.Range(0, 128)];
+        var parameters = new SamplingParameters { RepetitionPenalty = 1.2f, LogitBias = Enumerable.Range(0, 40).ToDictionary(token => token, _ => 1f), MinTokens = 5, StopTokens = new HashSet<int> { 1, 2 } };
+        foreach (int rows in (int[])[1, 64, 3, 33])
+        {
+            StepSlice[] slices = [.. Enumerable.Range(0, rows).Select(row => new StepSlice(new[] { 1 }, 511 - row, pages, WantsLogits: true))];
+            runner.Launch(slices, pool, [.. slices.Select(slice => new TokenChoice(new object(), parameters, new TokenCounts([1, 2], [3]), 1, slice.Position + 1))], observer: null);
+            runner.Collect();
+        }
+
+        runner.Forward([new StepSlice(new int[64], 300, pages, WantsLogits: false)], pool, Array.Empty<float>(), observer: null);
+        Assert.Equal(atStart, _gpu.Allocated);
+    }
+
+    [Fact]
+    public void A_step_of_more_units_than_are_worked_on_at_a_time_goes_through_them_in_runs()
+    {
+        using var runner = CudaModels.Load(_gpu, Model, context: 512, units: 8);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 128);
+        int[] pages = [.. Enumerable.Range(0, 128)];
+        // 3, 5, 8, 1 and 1 units of 64 positions.
+        StepSlice[] slices = [.. ((int[])[129, 300, 511, 5, 63]).Select(position => new StepSlice(new[] { 1 }, position, pages, WantsLogits: true))];
+        _gpu.Log.Clear();
+        Forward(runner, pool, slices);
+        string[] layer = ["paged_decode 8,2,1", "combine_units 2,6,1", "paged_decode 8,2,1", "combine_units 1,6,1", "paged_decode 2,2,1", "combine_units 2,6,1"];
+        Assert.Equal([.. layer, .. layer], _gpu.Log.Where(entry => entry.Contains("paged_decode", StringComparison.Ordinal) || entry.Contains("combine", StringComparison.Ordinal)));
+        Assert.DoesNotContain("capture", _gpu.Log);
+    }
+
+    [Theory]
+    [InlineData("llama31-bf16")]
+    [InlineData("gemma2-bf16")]
+    [InlineData("qwen3moe-bf16")]
+    public void A_recorded_step_has_no_more_launches_than_were_counted_for_it(string name)
+    {
+        using var runner = CudaModels.Load(_gpu, name);
+        using var pool = new CudaKvPool(_gpu, runner.Layout, 8);
+        foreach (int rows in (int[])[1, CudaModels.MaxBatchTokens])
+        {
+            _gpu.Log.Clear();
+            Launch(runner, pool, [.. Enumerable.Range(0, rows).Select(row => Decode(2, row % 8))]);
+            runner.Collect();
+            Assert.InRange(_gpu.Log.Count(entry => entry[0] == '+'), 1, StepGraphs.MostLaunches(runner.Layout.Layers));
+        }
+    }
+
+    [Fact]
+    public void A_step_beyond_its_limits_is_refused_with_the_setting_that_raises_them()
+    {
+        var options = new CudaRunnerOptions { PageTokens = CudaModels.PageTokens, MaxBatchTokens = 32, MaxSequences = 2, KvMemoryBytes = 1 << 20 };
+        using var runner = CudaModelLoader.Load(GoldenModels.Folder(Model), options, _ => _gpu);
+        using var pool = runner.CreatePool(8, epoch: 1);
+        var error = Assert.Throws<ArgumentException>(() => Launch(runner, pool, Decode(2, 0), Decode(2, 1), Decode(2, 2)));
+        Assert.Contains("MaxSequences allows 2", error.Message, StringComparison.Ordinal);
+        Launch(runner, pool, Decode(2, 0), Decode(2, 1));
+        runner.Collect();
     }
 
     [Fact]
@@ -262,13 +309,15 @@ public sealed class CudaStepTests : IDisposable
         using (var gpu = new RecordingGpu())
         {
             using var runner = CudaModelLoader.Load(GoldenModels.Folder(name), options, _ => gpu);
-            needed = gpu.Allocated + options.KvMemoryBytes;
+            var config = ModelFamilies.Read(ConfigDocument.Read(Path.Combine(GoldenModels.Folder(name), "config.json")));
+            var limits = StepLimits.Of(config, options.MaxBatchTokens, options.MaxSequences, options.KvMemoryBytes / runner.Layout.PageBytesAllLayers * runner.Layout.PageTokens);
+            needed = gpu.Allocated + options.KvMemoryBytes + StepGraphs.BytesFor(limits, config.Layers);
         }
 
         var full = new RecordingGpu { FreeBytes = needed - 1 };
         var error = Assert.Throws<CudaUnavailableException>(() => CudaModelLoader.Load(GoldenModels.Folder(name), options, _ => full));
         Assert.StartsWith($"the GPU has {needed - 1} bytes free of {1L << 41}, which is 1 too few", error.Message, StringComparison.Ordinal);
-        Assert.Contains("--max-batch-tokens 96", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--max-batch-tokens 96 and --max-sequences 1", error.Message, StringComparison.Ordinal);
         Assert.Contains("--kv-memory 1048576", error.Message, StringComparison.Ordinal);
         Assert.True(full.Disposed && full.Calls == 0);
         var enough = new RecordingGpu { FreeBytes = needed };
@@ -276,7 +325,7 @@ public sealed class CudaStepTests : IDisposable
         Assert.Equal(0, enough.Live);
     }
 
-    /// <summary>A step that needs more memory for everything, of which a call fails, and the same step again.</summary>
+    /// <summary>A large step, of which a call fails, and the same step again.</summary>
     /// <returns>The calls of the first one.</returns>
     private static int FailOnce(int failing)
     {
